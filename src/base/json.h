@@ -1,0 +1,39 @@
+/* JSON through jansson, with errors that name file, line and column. */
+#ifndef OC_BASE_JSON_H
+#define OC_BASE_JSON_H
+
+#include <jansson.h>
+
+#include "base/base.h"
+
+/* Parses a whole text or file (max bytes; nesting is limited by jansson to 2048 levels). *out is owned by the caller
+ * (json_decref). `name` stands in messages for the text. Duplicate keys are an error. */
+oc_status oc_json_parse(json_t **out, const char *text, size_t len, const char *name, oc_error *err);
+oc_status oc_json_load(json_t **out, const char *path, size_t max, oc_error *err);
+
+/* Writes atomically, indented, keys in insertion order. */
+oc_status oc_json_save(const json_t *value, const char *path, oc_error *err);
+
+/* Reads the elements of a top-level array, or the values of a JSON-lines text, one after the other: memory holds one
+ * element at a time. The text must stay valid. */
+typedef struct oc_json_reader {
+    const char *text, *name;
+    size_t len, pos;
+    size_t index; /* elements given so far */
+    int line;     /* of pos, from 1 */
+    int mode;     /* internal */
+} oc_json_reader;
+
+void oc_json_reader_init(oc_json_reader *r, const char *text, size_t len, const char *name);
+/* *out = the next element (caller decrefs), or NULL at the end. An error names line and element index. */
+oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err);
+
+/* Member access for configuration objects. `where` names the file in messages. A key that is absent (or null) leaves
+ * *out alone and succeeds; a wrong type or a value outside [lo, hi] fails. */
+oc_status oc_json_get_int(const json_t *obj, const char *key, long lo, long hi, int *out, const char *where, oc_error *err);
+oc_status oc_json_get_double(const json_t *obj, const char *key, double lo, double hi, double *out, const char *where, oc_error *err);
+oc_status oc_json_get_bool(const json_t *obj, const char *key, bool *out, const char *where, oc_error *err);
+/* *out points into obj. */
+oc_status oc_json_get_string(const json_t *obj, const char *key, const char **out, const char *where, oc_error *err);
+
+#endif
