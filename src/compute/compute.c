@@ -1,0 +1,209 @@
+/* Choosing a backend at run time: what the processor has, which tables that allows, and the life of an oc_compute. */
+#define _GNU_SOURCE
+#include <math.h>
+#include <omp.h>
+#include <stdio.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "compute/compute.h"
+#include "compute/cpu/cpu.h"
+
+/* ---- The processor ------------------------------------------------------------------------------------------------ */
+
+#if defined(__x86_64__)
+
+/* AMX tiles: leaf 7 of cpuid (TILE 24, BF16 22), state components 17 and 18 enabled in XCR0, and, since the tile data
+ * is 8 KiB per thread, a permission that Linux gives on request only. */
+static bool detect_amx(void) {
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1u) || !(d >> 22 & 1u)) return false;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c >> 27 & 1u)) return false; /* OSXSAVE */
+    unsigned lo, hi;
+    __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+    if ((lo >> 17 & 3u) != 3u) return false;
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+}
+
+/* __builtin_cpu_supports also asks XCR0 whether the system saves the registers. Each flag stands for everything that
+ * CMake lets the compiler use in the folder of that name. */
+oc_cpu_features oc_cpu_detect(void) {
+    oc_cpu_features f = {0};
+    __builtin_cpu_init();
+    unsigned a, b, c = 0, d;
+    bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1u);
+    f.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
+    f.avx512 = f.avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512vnni");
+    f.avx512_bf16 = f.avx512 && __builtin_cpu_supports("avx512bf16");
+    f.amx = f.avx512_bf16 && detect_amx();
+    return f;
+}
+
+#else
+
+oc_cpu_features oc_cpu_detect(void) { return (oc_cpu_features){0}; }
+
+#endif
+
+/* ---- The backends ------------------------------------------------------------------------------------------------- */
+
+typedef enum { LEVEL_REF, LEVEL_PORTABLE, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AVX512_BF16, LEVEL_AMX, LEVEL_COUNT } level;
+
+static const struct {
+    const char *name, *instructions;
+} level_text[LEVEL_COUNT] = {
+    {"ref", "plain C"},
+    {"portable", "plain C, oneDNN"},
+    {"avx2", "AVX2, FMA"},
+    {"avx512", "AVX-512, VNNI"},
+    {"avx512_bf16", "AVX-512, VNNI, BF16"},
+    {"amx", "AVX-512, VNNI, BF16, AMX"},
+};
+
+static bool level_available(level l, const oc_cpu_features *f) {
+    switch (l) {
+    case LEVEL_REF: return true;
+    case LEVEL_PORTABLE: return oc_cpu_gemm_fill != NULL;
+#if defined(__x86_64__)
+    case LEVEL_AVX2: return f->avx2 && (oc_cpu_gemm_fill || oc_cpu_avx2_fill);
+    case LEVEL_AVX512: return f->avx512 && (oc_cpu_gemm_fill || oc_cpu_avx512_fill);
+    case LEVEL_AVX512_BF16: return f->avx512_bf16 && (oc_cpu_gemm_fill || oc_cpu_avx512bf16_fill);
+    case LEVEL_AMX: return f->amx && oc_cpu_gemm_fill != NULL;
+#endif
+    default: OC_UNUSED(f); return false;
+    }
+}
+
+int oc_compute_backends(const char **names, int max) {
+    oc_cpu_features f = oc_cpu_detect();
+    int n = 0;
+    for (level l = LEVEL_REF; l < LEVEL_COUNT; l++) {
+        if (!level_available(l, &f)) continue;
+        if (n < max) names[n] = level_text[l].name;
+        n++;
+    }
+    return n;
+}
+
+static void fill(oc_ops *ops, level l, const oc_cpu_features *f) {
+    oc_cpu_ref_fill(ops);
+    if (l >= LEVEL_PORTABLE && oc_cpu_gemm_fill) oc_cpu_gemm_fill(ops, f);
+#if defined(__x86_64__)
+    if (l >= LEVEL_AVX2 && oc_cpu_avx2_fill) oc_cpu_avx2_fill(ops);
+    if (l >= LEVEL_AVX512 && oc_cpu_avx512_fill) oc_cpu_avx512_fill(ops);
+    if (l >= LEVEL_AVX512_BF16 && oc_cpu_avx512bf16_fill) oc_cpu_avx512bf16_fill(ops);
+#endif
+    ops->name = level_text[l].name;
+}
+
+/* The backend of that name, or the best. */
+static oc_status choose(level *out, const char *name, const oc_cpu_features *f, oc_error *err) {
+    char list[128] = "";
+    *out = LEVEL_COUNT;
+    for (level l = LEVEL_REF; l < LEVEL_COUNT; l++) {
+        if (!level_available(l, f)) continue;
+        if (!name || strcmp(name, level_text[l].name) == 0) *out = l;
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", level_text[l].name);
+    }
+    if (*out != LEVEL_COUNT) return OC_OK;
+    return oc_fail(err, OC_ERR_UNSUPPORTED, "there is no compute backend '%s' on this processor; available: %s", name, list);
+}
+
+/* ---- Scratch ------------------------------------------------------------------------------------------------------ */
+
+/* One block per thread and, first, the one of the whole call. A cache line each, since threads write their own. */
+typedef struct scratch_block {
+    _Alignas(64) void *p;
+    size_t bytes;
+} scratch_block;
+
+void *oc_compute_scratch(oc_compute *c, int thread, size_t bytes) {
+    OC_ASSERT(thread >= -1 && thread < c->threads);
+    scratch_block *b = (scratch_block *)c->scratch + (thread + 1);
+    if (b->bytes < bytes || !b->p) {
+        oc_free(b->p);
+        b->bytes = bytes;
+        b->p = oc_alloc(bytes);
+        OC_ASSERT(b->p != NULL);
+    }
+    return b->p;
+}
+
+void oc_cpu_use_threads(const oc_compute *c) { omp_set_num_threads(c->threads); }
+
+/* ---- Opening and closing ------------------------------------------------------------------------------------------ */
+
+oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_error *err) {
+    *out = NULL;
+    int threads = opt ? opt->threads : 0;
+    enum { MAX_THREADS = 4096 };
+    if (threads < 0 || threads > MAX_THREADS)
+        return oc_fail(err, OC_ERR_ARG, "threads is %d; allowed are 1 to %d, or 0 for all cores", threads, MAX_THREADS);
+    if (threads == 0) threads = oc_cpu_count();
+
+    oc_cpu_features f = oc_cpu_detect();
+    level l;
+    OC_TRY(choose(&l, opt ? opt->backend : NULL, &f, err));
+    f.avx2 = f.avx2 && l >= LEVEL_AVX2;
+    f.avx512 = f.avx512 && l >= LEVEL_AVX512;
+    f.avx512_bf16 = f.avx512_bf16 && l >= LEVEL_AVX512_BF16;
+    f.amx = f.amx && l >= LEVEL_AMX;
+
+    oc_compute *c = oc_calloc(1, sizeof *c);
+    oc_cpu *cpu = oc_calloc(1, sizeof *cpu);
+    scratch_block *scratch = oc_calloc((size_t)threads + 1, sizeof *scratch);
+    if (!c || !cpu || !scratch) {
+        oc_free(c), oc_free(cpu), oc_free(scratch);
+        return oc_fail(err, OC_ERR_NOMEM, "no memory for a compute backend of %d threads", threads);
+    }
+    c->threads = threads;
+    c->backend = cpu;
+    c->scratch = scratch;
+    cpu->features = f;
+    fill(&c->ops, l, &f);
+    snprintf(cpu->describe, sizeof cpu->describe, "%s (%s), %d thread%s", c->ops.name, level_text[l].instructions, threads,
+             threads == 1 ? "" : "s");
+    *out = c;
+    return OC_OK;
+}
+
+void oc_compute_close(oc_compute *c) {
+    if (!c) return;
+    oc_cpu *cpu = oc_cpu_of(c);
+    if (cpu->gemm_close) cpu->gemm_close(c);
+    scratch_block *scratch = c->scratch;
+    for (int i = 0; i <= c->threads; i++) oc_free(scratch[i].p);
+    oc_free(scratch);
+    oc_free(cpu);
+    oc_free(c);
+}
+
+bool oc_compute_has_native_bf16(const oc_compute *c) { return oc_cpu_of(c)->features.avx512_bf16; }
+
+const char *oc_compute_describe(const oc_compute *c) { return oc_cpu_of(c)->describe; }
+
+/* ---- The table of rotary positions -------------------------------------------------------------------------------- */
+
+/* The frequency as transformers forms it: the power and its reciprocal each rounded to f32. The angle is the f32 product
+ * (its rounding at large positions is part of the reference); cos and sin of that angle are rounded once. */
+void oc_rope_table(float *table, int max_pos, int HS, float theta) {
+    int half = HS / 2;
+    for (int j = 0; j < half; j++) {
+        float inv_freq = 1.0f / (float)pow((double)theta, (double)((float)(2 * j) / (float)HS));
+        for (int p = 0; p < max_pos; p++) {
+            float angle = (float)p * inv_freq;
+            float *cs = table + ((size_t)p * (size_t)half + (size_t)j) * 2;
+            cs[0] = (float)cos((double)angle);
+            cs[1] = (float)sin((double)angle);
+        }
+    }
+}
