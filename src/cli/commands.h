@@ -1,0 +1,11 @@
+/* Every subcommand, in the order of `ocellus --help`: OC_COMMAND(x) stands for oc_command_x in src/cli/x.c. Add the line
+ * in the commit that adds the file, since each line is linked. Included by main.c only, which defines the two macros. */
+OC_GROUP("Use a model")
+
+OC_GROUP("Measure")
+
+OC_GROUP("Train")
+
+OC_GROUP("Data and formats")
+
+OC_GROUP("Benchmarks")
