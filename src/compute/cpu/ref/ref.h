@@ -22,6 +22,7 @@ float oc_ref_act_grad(float x, oc_act act);
 
 /* What a matrix handle is here: a view of the source; nothing is packed. */
 static inline const oc_matrix_desc *oc_ref_matrix(const oc_matrix *w) { return (const oc_matrix_desc *)w; }
+float oc_ref_weight(const oc_matrix_desc *w, size_t i); /* element i, as the product sees it */
 
 /* Each puts its group into the table; oc_cpu_ref_fill (cpu.h) calls all. */
 void oc_ref_fill_linear(oc_ops *ops);
