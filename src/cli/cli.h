@@ -16,7 +16,7 @@ typedef struct oc_command {
     const char *positional; /* as in the usage line: "MODEL IMAGE..."; NULL for none */
     int min_args, max_args; /* how many positional arguments; max_args < 0: no limit */
     const char *details;    /* further paragraphs of --help, with examples; NULL for none */
-    const oc_option *options; /* ends with {0}; NULL for none */
+    const oc_option *options; /* ends with {0}; NULL for none. --quiet, --verbose and --help come by themselves */
 
     /* args[n_args]: the positional arguments. Results go to stdout, progress to stderr. Returns OC_OK, or what oc_fail
      * returned, or oc_usage(...). main prints "ocellus <name>: message" for the latter two. */

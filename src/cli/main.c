@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "base/log.h"
+#include "base/signals.h"
 #include "cli/cli.h"
 
 /* --- The list of commands ------------------------------------------------------------------------------------------- */
@@ -26,8 +28,23 @@ static const entry entries[] = {
 #undef OC_COMMAND
 };
 
-enum { MAX_COMMANDS = OC_COUNT(entries) + 2 };
-static const oc_option no_options[] = {{0}};
+enum { MAX_COMMANDS = OC_COUNT(entries) + 2, MAX_OPTIONS = 96 };
+
+/* What every command takes besides its own options. */
+static struct { bool quiet, verbose; } common;
+static const oc_option common_options[] = {
+    {"--quiet", OPT_FLAG, &common.quiet, NULL, "no progress on stderr, only errors"},
+    {"--verbose", OPT_FLAG, &common.verbose, NULL, "more of what happens on stderr"},
+    {"--help", OPT_FLAG, &(bool){false}, NULL, "this text"},
+    {0}};
+
+/* all[MAX_OPTIONS] = the command's options and the common ones. */
+static void join_options(oc_option *all, const oc_command *c) {
+    size_t n = 0;
+    for (const oc_option *o = c->options; o && o->name; o++) all[n++] = *o;
+    OC_ASSERT(n + OC_COUNT(common_options) <= MAX_OPTIONS);
+    memcpy(all + n, common_options, sizeof common_options);
+}
 
 int oc_usage(oc_error *err, const char *fmt, ...) {
     char text[sizeof err->msg];
@@ -85,13 +102,13 @@ static int print_overview(FILE *to) {
 
 static int print_help(const oc_command *c) {
     oc_strbuf b = {0};
-    oc_strbuf_printf(&b, "usage: ocellus %s%s%s%s\n\n%s.\n", c->name, c->positional ? " " : "",
-                     c->positional ? c->positional : "", c->options ? " [options]" : "", c->summary);
+    oc_option options[MAX_OPTIONS];
+    join_options(options, c);
+    oc_strbuf_printf(&b, "usage: ocellus %s%s%s [options]\n\n%s.\n", c->name, c->positional ? " " : "",
+                     c->positional ? c->positional : "", c->summary);
     if (c->details) oc_strbuf_printf(&b, "\n%s\n", c->details);
-    if (c->options) {
-        oc_strbuf_puts(&b, "\nOptions\n");
-        oc_options_describe(c->options, &b);
-    }
+    oc_strbuf_puts(&b, "\nOptions\n");
+    oc_options_describe(options, &b);
     return print(&b, stdout);
 }
 
@@ -130,27 +147,33 @@ static int unknown_command(int argc, char **argv) {
     return 2;
 }
 
+/* Calls the command with its arguments read; prints its error. */
+static int call(const oc_command *c, int n_args, char **args) {
+    oc_error err = {0};
+    oc_log_set_level(common.quiet ? OC_LOG_ERROR : common.verbose ? OC_LOG_DEBUG : OC_LOG_INFO);
+    oc_signals_install();
+    int st = c->run(n_args, args, &err);
+    if (st == OC_CLI_USAGE) return fail_usage(c, err.msg);
+    if (st == OC_OK) return 0;
+    fflush(stdout);
+    fprintf(stderr, "ocellus %s: %s\n", c->name, err.msg);
+    return 1;
+}
+
 /* Runs c with argv, which begins after the command's name. */
 static int run_command(const oc_command *c, int argc, char **argv) {
-    const oc_option *options = c->options ? c->options : no_options;
+    oc_option options[MAX_OPTIONS];
     oc_error err = {0};
-    int n_args, code = 0;
+    int n_args, code;
     bool help;
+    join_options(options, c);
     if (oc_options_parse(options, argc, argv, &n_args, &help, &err) != OC_OK) code = fail_usage(c, err.msg);
     else if (help) code = print_help(c);
     else if (n_args < c->min_args || (c->max_args >= 0 && n_args > c->max_args)) {
-        oc_usage(&err, "%d arguments, but the usage is: ocellus %s %s", n_args, c->name,
+        oc_usage(&err, "got %d argument%s, but the usage is: ocellus %s %s", n_args, n_args == 1 ? "" : "s", c->name,
                  c->positional ? c->positional : "[options]");
         code = fail_usage(c, err.msg);
-    } else {
-        int st = c->run(n_args, argv, &err);
-        if (st == OC_CLI_USAGE) code = fail_usage(c, err.msg);
-        else if (st != OC_OK) {
-            fflush(stdout);
-            fprintf(stderr, "ocellus %s: %s\n", c->name, err.msg);
-            code = 1;
-        }
-    }
+    } else code = call(c, n_args, argv);
     oc_options_free(options);
     return code;
 }
