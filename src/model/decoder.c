@@ -1,0 +1,214 @@
+#include "model/decoder.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct oc_decoder_layer {
+    oc_linear qkv, o, gate_up, down;
+    int norm1, norm2; /* parameter rows */
+    /* kept activations, T unless said otherwise */
+    void *x, *y1, *qkv_x, *att, *x2, *y2, *gu, *s; /* [N,C] [N,C] [N,Q+2KV] [N,Q] [N,C] [N,C] [N,2F] [N,F] */
+    float *rstd1, *rstd2, *lse;                    /* [N] [N] [N,NH] */
+};
+
+enum { MAX_ROPE = 32768 };
+
+static const char LAYER[] = "language_model.layers.%d.%s";
+
+static int q_width(const oc_text_config *t) { return t->heads * t->head_size; }
+static int kv_width(const oc_text_config *t) { return t->kv_heads * t->head_size; }
+static int qkv_width(const oc_text_config *t) { return q_width(t) + 2 * kv_width(t); }
+
+static oc_status open_linear(oc_decoder *d, oc_compute *c, oc_linear *l, int i, const char *weight, const char *bias, int fused,
+                             oc_error *err) {
+    char w[128], b[128];
+    snprintf(w, sizeof w, LAYER, i, weight);
+    if (bias) snprintf(b, sizeof b, LAYER, i, bias);
+    return oc_linear_open(l, c, d->params, w, bias ? b : NULL, fused, d->t, err);
+}
+
+static int find_layer(const oc_decoder *d, int i, const char *what) {
+    char name[128];
+    snprintf(name, sizeof name, LAYER, i, what);
+    return oc_params_find(d->params, name);
+}
+
+oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t, oc_error *err) {
+    memset(d, 0, sizeof *d);
+    d->cfg = &cfg->text;
+    d->params = p;
+    d->t = t;
+    d->max_rope = OC_MIN(cfg->text.max_positions, MAX_ROPE);
+    d->layer = oc_calloc((size_t)cfg->text.layers, sizeof *d->layer);
+    if (!d->layer) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the decoder");
+    OC_TRY(oc_alloc_for(&d->rope, (size_t)d->max_rope * (size_t)cfg->text.head_size * sizeof(float), "the rotary table", err));
+    oc_rope_table(d->rope, d->max_rope, cfg->text.head_size, cfg->text.rope_theta);
+    for (int i = 0; i < cfg->text.layers; i++) {
+        oc_decoder_layer *l = &d->layer[i];
+        OC_TRY(open_linear(d, c, &l->qkv, i, "self_attn.q_proj.weight", "self_attn.q_proj.bias", 3, err));
+        OC_TRY(open_linear(d, c, &l->o, i, "self_attn.o_proj.weight", NULL, 1, err));
+        OC_TRY(open_linear(d, c, &l->gate_up, i, "mlp.gate_proj.weight", NULL, 2, err));
+        OC_TRY(open_linear(d, c, &l->down, i, "mlp.down_proj.weight", NULL, 1, err));
+        l->norm1 = find_layer(d, i, "input_layernorm.weight");
+        l->norm2 = find_layer(d, i, "post_attention_layernorm.weight");
+    }
+    return OC_OK;
+}
+
+void oc_decoder_close(oc_decoder *d, oc_compute *c) {
+    for (int i = 0; d->layer && i < d->cfg->layers; i++) {
+        oc_linear *all[] = {&d->layer[i].qkv, &d->layer[i].o, &d->layer[i].gate_up, &d->layer[i].down};
+        for (size_t k = 0; k < OC_COUNT(all); k++) oc_linear_close(all[k], c);
+    }
+    oc_free(d->layer);
+    oc_free(d->rope);
+    memset(d, 0, sizeof *d);
+}
+
+void oc_decoder_changed(oc_decoder *d, oc_compute *c) {
+    for (int i = 0; i < d->cfg->layers; i++) {
+        oc_linear *all[] = {&d->layer[i].qkv, &d->layer[i].o, &d->layer[i].gate_up, &d->layer[i].down};
+        for (size_t k = 0; k < OC_COUNT(all); k++) oc_linear_changed(all[k], c);
+    }
+}
+
+/* y1, y2 and s are inputs of linear layers: only weight gradients read them again, so other passes share one set. */
+static void layout_layer(const oc_decoder *d, oc_decoder_layer *l, oc_arena *a, const oc_decoder_layer *shared) {
+    size_t N = (size_t)d->N, C = (size_t)d->cfg->hidden, F = (size_t)d->cfg->mlp;
+    oc_dtype t = d->t;
+    l->x = oc_push(a, t, N, C);
+    l->y1 = shared ? shared->y1 : oc_push(a, t, N, C);
+    l->qkv_x = oc_push(a, t, N, (size_t)qkv_width(d->cfg));
+    l->att = oc_push(a, t, N, (size_t)q_width(d->cfg));
+    l->x2 = oc_push(a, t, N, C);
+    l->y2 = shared ? shared->y2 : oc_push(a, t, N, C);
+    l->gu = oc_push(a, t, N, 2 * F);
+    l->s = shared ? shared->s : oc_push(a, t, N, F);
+    l->rstd1 = oc_push(a, OC_F32, N, 1);
+    l->rstd2 = oc_push(a, OC_F32, N, 1);
+    l->lse = oc_push(a, OC_F32, N, (size_t)d->cfg->heads);
+}
+
+static void share_layer(oc_decoder_layer *l, const oc_decoder_layer *first) {
+    oc_decoder_layer own = *l;
+    *l = *first;
+    l->qkv = own.qkv, l->o = own.o, l->gate_up = own.gate_up, l->down = own.down;
+    l->norm1 = own.norm1, l->norm2 = own.norm2;
+}
+
+void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass) {
+    d->N = N;
+    d->pass = pass;
+    size_t n = (size_t)N, C = (size_t)d->cfg->hidden, F = (size_t)d->cfg->mlp;
+    d->x_out = oc_push(a, d->t, n, C);
+    for (int i = 0; i < d->cfg->layers; i++) {
+        if (i > 0 && pass == OC_PASS_FORWARD) share_layer(&d->layer[i], &d->layer[0]);
+        else layout_layer(d, &d->layer[i], a, i > 0 && pass == OC_PASS_BACKWARD_X ? &d->layer[0] : NULL);
+    }
+    d->d_gu = d->d_s = d->d_qkv = d->d_y = NULL;
+    if (pass == OC_PASS_FORWARD) return;
+    d->d_gu = oc_push(a, d->t, n, 2 * F);
+    d->d_s = oc_push(a, d->t, n, F);
+    d->d_qkv = oc_push(a, d->t, n, (size_t)qkv_width(d->cfg));
+    d->d_y = oc_push(a, d->t, n, (size_t)OC_MAX(d->cfg->hidden, q_width(d->cfg)));
+}
+
+void *oc_decoder_input(oc_decoder *d) { return d->layer[0].x; }
+
+static oc_attention attention_shape(const oc_decoder *d, const oc_decoder_rows *r) {
+    const oc_text_config *t = d->cfg;
+    return (oc_attention){.N = d->N, .NH = t->heads, .NKV = t->kv_heads, .HS = t->head_size, .ldq = qkv_width(t), .ldkv = qkv_width(t),
+                          .ldo = q_width(t), .lo = r->lo, .hi = r->hi, .scale = 1.0f / sqrtf((float)t->head_size), .t = d->t};
+}
+
+/* One row per sequence against its cache. */
+static void attend_cache(const oc_decoder *d, oc_compute *c, int layer, void *att, const void *q, const oc_decoder_rows *r) {
+    enum { BLOCK = 64 };
+    const void *k[BLOCK], *v[BLOCK];
+    int32_t len[BLOCK];
+    oc_attention a = attention_shape(d, r);
+    for (int b0 = 0; b0 < d->N; b0 += BLOCK) {
+        int B = OC_MIN(BLOCK, d->N - b0);
+        for (int b = 0; b < B; b++) {
+            size_t at = oc_kv_offset(r->cache, r->slot[b0 + b], layer, 0);
+            k[b] = r->cache->k + at;
+            v[b] = r->cache->v + at;
+            len[b] = r->position[b0 + b] + 1;
+        }
+        c->ops.attention_decode(c, oc_column(att, d->t, (size_t)b0 * (size_t)a.ldo), oc_column(q, d->t, (size_t)b0 * (size_t)a.ldq), k, v, len, B, &a);
+    }
+}
+
+static void tap_layer0(const oc_decoder *d, int i, const char *name, const void *x, int cols, int ld) {
+    if (i == 0) oc_tap_show(d->tap, name, x, d->N, cols, ld, d->t);
+}
+
+static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_decoder_rows *r) {
+    oc_decoder_layer *l = &d->layer[i];
+    const oc_text_config *cfg = d->cfg;
+    const oc_dtype t = d->t;
+    int N = d->N, ld = qkv_width(cfg), Q = q_width(cfg), KV = kv_width(cfg);
+    void *k = oc_column(l->qkv_x, t, (size_t)Q), *v = oc_column(l->qkv_x, t, (size_t)(Q + KV));
+    c->ops.rmsnorm_fwd(c, l->y1, l->rstd1, l->x, NULL, oc_params_weight(d->params, l->norm1), N, cfg->hidden, cfg->eps, t);
+    oc_linear_fwd(c, &l->qkv, l->qkv_x, l->y1, N, OC_ACT_NONE, NULL, NULL);
+    c->ops.rope(c, l->qkv_x, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, 1, t);
+    if (r->cache) oc_kv_store(r->cache, i, k, v, ld, r->slot, r->position, N);
+    oc_attention a = attention_shape(d, r);
+    if (r->decode) attend_cache(d, c, i, l->att, l->qkv_x, r);
+    else c->ops.attention_fwd(c, l->att, d->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x, k, v, &a);
+    oc_linear_fwd(c, &l->o, l->x2, l->att, N, OC_ACT_NONE, NULL, l->x);
+    tap_layer0(d, i, "l0.norm1", l->y1, cfg->hidden, cfg->hidden);
+    tap_layer0(d, i, "l0.q", l->qkv_x, Q, ld);
+    tap_layer0(d, i, "l0.k", k, KV, ld);
+    tap_layer0(d, i, "l0.v", v, KV, ld);
+}
+
+static void mlp_block_fwd(oc_decoder *d, oc_compute *c, int i, void *x_next) {
+    oc_decoder_layer *l = &d->layer[i];
+    const oc_text_config *cfg = d->cfg;
+    c->ops.rmsnorm_fwd(c, l->y2, l->rstd2, l->x2, NULL, oc_params_weight(d->params, l->norm2), d->N, cfg->hidden, cfg->eps, d->t);
+    oc_linear_fwd(c, &l->gate_up, l->gu, l->y2, d->N, OC_ACT_NONE, NULL, NULL);
+    c->ops.swiglu_fwd(c, l->s, l->gu, d->N, cfg->mlp, d->t);
+    oc_linear_fwd(c, &l->down, x_next, l->s, d->N, OC_ACT_NONE, NULL, l->x2);
+    tap_layer0(d, i, "l0.norm2", l->y2, cfg->hidden, cfg->hidden);
+}
+
+void *oc_decoder_fwd(oc_decoder *d, oc_compute *c, const oc_decoder_rows *rows) {
+    int C = d->cfg->hidden;
+    oc_tap_show(d->tap, "embeds", d->layer[0].x, d->N, C, C, d->t);
+    for (int i = 0; i < d->cfg->layers; i++) {
+        void *next = i + 1 < d->cfg->layers ? d->layer[i + 1].x : d->x_out;
+        attention_block_fwd(d, c, i, rows);
+        mlp_block_fwd(d, c, i, next);
+        char name[32];
+        snprintf(name, sizeof name, "layer_%d", i + 1);
+        oc_tap_show(d->tap, name, next, d->N, C, C, d->t);
+    }
+    return d->x_out;
+}
+
+static void layer_bwd(oc_decoder *d, oc_compute *c, int i, void *dx, const oc_decoder_rows *r) {
+    oc_decoder_layer *l = &d->layer[i];
+    const oc_text_config *cfg = d->cfg;
+    const oc_params *p = d->params;
+    const oc_dtype t = d->t;
+    int N = d->N, C = cfg->hidden, ld = qkv_width(cfg);
+    size_t Q = (size_t)q_width(cfg), KV = (size_t)kv_width(cfg);
+    oc_linear_bwd(c, &l->down, d->d_s, dx, l->s, N, t);
+    c->ops.swiglu_bwd(c, d->d_gu, d->d_s, l->gu, N, cfg->mlp, t);
+    oc_linear_bwd(c, &l->gate_up, d->d_y, d->d_gu, l->y2, N, t);
+    c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm2), d->d_y, l->x2, l->rstd2, oc_params_weight(p, l->norm2), N, C, t);
+    oc_linear_bwd(c, &l->o, d->d_y, dx, l->att, N, t);
+    oc_attention a = attention_shape(d, r);
+    c->ops.attention_bwd(c, d->d_qkv, oc_column(d->d_qkv, t, Q), oc_column(d->d_qkv, t, Q + KV), d->d_y, l->att, l->lse, l->qkv_x,
+                         oc_column(l->qkv_x, t, Q), oc_column(l->qkv_x, t, Q + KV), &a);
+    c->ops.rope(c, d->d_qkv, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, -1, t);
+    oc_linear_bwd(c, &l->qkv, d->d_y, d->d_qkv, l->y1, N, t);
+    c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm1), d->d_y, l->x, l->rstd1, oc_params_weight(p, l->norm1), N, C, t);
+}
+
+void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx, const oc_decoder_rows *rows) {
+    OC_ASSERT(d->pass != OC_PASS_FORWARD);
+    for (int i = d->cfg->layers - 1; i >= 0; i--) layer_bwd(d, c, i, dx, rows);
+}

@@ -1,0 +1,32 @@
+/* What the vision encoder and the decoder have in common: how much a pass keeps, taps for tests, scratch planning. */
+#ifndef OC_MODEL_LAYERS_H
+#define OC_MODEL_LAYERS_H
+
+#include "model/linear.h"
+
+/* What a forward pass keeps for the backward pass that follows. */
+typedef enum {
+    OC_PASS_FORWARD,    /* nothing: one layer's buffers serve all layers */
+    OC_PASS_BACKWARD_X, /* frozen, but the gradient passes through: no inputs of linear layers are kept */
+    OC_PASS_BACKWARD_W  /* trainable */
+} oc_pass;
+
+/* Shown each named activation as it is made: x is T [rows, cols] at stride ld. Only tests and pictures set one. */
+typedef struct oc_tap {
+    void (*fn)(void *ctx, const char *name, const void *x, int rows, int cols, int ld, oc_dtype t);
+    void *ctx;
+} oc_tap;
+
+static inline void oc_tap_show(const oc_tap *tap, const char *name, const void *x, int rows, int cols, int ld, oc_dtype t) {
+    if (tap && tap->fn) tap->fn(tap->ctx, name, x, rows, cols, ld, t);
+}
+
+/* rows x cols elements of type t from the arena. */
+static inline void *oc_push(oc_arena *a, oc_dtype t, size_t rows, size_t cols) {
+    return oc_arena_push(a, rows * cols * oc_dtype_size(t));
+}
+
+/* Columns from `col` on of a T matrix. */
+static inline void *oc_column(const void *x, oc_dtype t, size_t col) { return (char *)(uintptr_t)x + col * oc_dtype_size(t); }
+
+#endif

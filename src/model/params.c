@@ -1,0 +1,236 @@
+#include "model/params.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *const oc_part_names[OC_PART_COUNT] = {"vision", "projector", "lm"};
+
+typedef struct builder {
+    oc_params *p;
+    oc_status st;
+    oc_error *err;
+} builder;
+
+/* Starts a new 64-byte line; what follows until the next call is contiguous. */
+static void align_part(builder *b, oc_part part) { b->p->n[part] = (b->p->n[part] + 15) / 16 * 16; }
+
+static oc_param *add(builder *b, oc_part part, float init_std, int n_dims, const int *shape, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+
+static oc_param *add(builder *b, oc_part part, float init_std, int n_dims, const int *shape, const char *fmt, ...) {
+    oc_params *p = b->p;
+    static oc_param nowhere;
+    if (b->st != OC_OK) return &nowhere;
+    if (p->count == p->capacity) {
+        size_t old = (size_t)p->capacity * sizeof *p->row;
+        oc_param *row = oc_realloc(p->row, old, old ? old * 2 : 64 * sizeof *row);
+        if (!row) {
+            b->st = oc_fail(b->err, OC_ERR_NOMEM, "out of memory for the parameter table");
+            return &nowhere;
+        }
+        p->row = row;
+        p->capacity = p->capacity ? p->capacity * 2 : 64;
+    }
+    oc_param *r = &p->row[p->count++];
+    memset(r, 0, sizeof *r);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(r->name, sizeof r->name, fmt, ap);
+    va_end(ap);
+    r->part = part;
+    r->n_dims = n_dims;
+    r->n = 1;
+    for (int i = 0; i < n_dims; i++) {
+        r->shape[i] = shape[i];
+        r->n *= (size_t)shape[i];
+    }
+    r->offset = p->n[part];
+    r->decay = n_dims >= 2;
+    r->init_std = init_std;
+    p->n[part] += r->n;
+    p->n_values[part] += r->n;
+    return r;
+}
+
+#define SHAPE(...) (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (int[]){__VA_ARGS__}
+
+static const float ONES = -1.0f;
+
+/* weight [rows, cols] and bias [rows] of one linear layer. Fresh weights have deviation gain / sqrt(cols). */
+static void add_linear(builder *b, oc_part part, const char *prefix, int rows, int cols, bool bias, float gain) {
+    align_part(b, part);
+    add(b, part, gain / sqrtf((float)cols), SHAPE(rows, cols), "%s.weight", prefix);
+    if (!bias) return;
+    align_part(b, part);
+    add(b, part, 0, SHAPE(rows), "%s.bias", prefix);
+}
+
+static void add_norm(builder *b, oc_part part, const char *prefix, int n, bool bias) {
+    align_part(b, part);
+    add(b, part, ONES, SHAPE(n), "%s.weight", prefix);
+    if (bias) add(b, part, 0, SHAPE(n), "%s.bias", prefix);
+}
+
+/* q, k, v of one attention block: three weights, then three biases, without gaps. */
+static void add_qkv(builder *b, oc_part part, const char *prefix, int hidden, int q_rows, int kv_rows, float gain) {
+    static const char name[] = "qkv";
+    align_part(b, part);
+    for (int i = 0; i < 3; i++)
+        add(b, part, gain / sqrtf((float)hidden), SHAPE(i ? kv_rows : q_rows, hidden), "%s.self_attn.%c_proj.weight", prefix, name[i]);
+    align_part(b, part);
+    for (int i = 0; i < 3; i++) add(b, part, 0, SHAPE(i ? kv_rows : q_rows), "%s.self_attn.%c_proj.bias", prefix, name[i]);
+}
+
+static const float GAIN = 0.7f; /* of fresh linear layers, against 1/sqrt(inputs) */
+
+static void build_vision(builder *b, const oc_vision_config *v) {
+    const oc_part P = OC_PART_VISION;
+    int C = v->hidden;
+    char name[96];
+    align_part(b, P);
+    add(b, P, 1.0f / sqrtf(3.0f * (float)(v->patch_size * v->patch_size)), SHAPE(C, 3, v->patch_size, v->patch_size),
+        "vision_tower.embeddings.patch_embedding.weight");
+    align_part(b, P);
+    add(b, P, 0, SHAPE(C), "vision_tower.embeddings.patch_embedding.bias");
+    align_part(b, P);
+    add(b, P, 1.0f / sqrtf((float)C), SHAPE(oc_vision_patches(v), C), "vision_tower.embeddings.position_embedding.weight")->decay = false;
+    float out_gain = GAIN / sqrtf(2.0f * (float)v->layers);
+    for (int l = 0; l < v->layers; l++) {
+        snprintf(name, sizeof name, "vision_tower.encoder.layers.%d", l);
+        char sub[160];
+        snprintf(sub, sizeof sub, "%s.layer_norm1", name);
+        add_norm(b, P, sub, C, true);
+        add_qkv(b, P, name, C, C, C, GAIN);
+        snprintf(sub, sizeof sub, "%s.self_attn.out_proj", name);
+        add_linear(b, P, sub, C, C, true, out_gain);
+        snprintf(sub, sizeof sub, "%s.layer_norm2", name);
+        add_norm(b, P, sub, C, true);
+        snprintf(sub, sizeof sub, "%s.mlp.fc1", name);
+        add_linear(b, P, sub, v->mlp, C, true, GAIN);
+        snprintf(sub, sizeof sub, "%s.mlp.fc2", name);
+        add_linear(b, P, sub, C, v->mlp, true, out_gain);
+    }
+    int first = b->p->count;
+    add_norm(b, P, "vision_tower.post_layernorm", C, true);
+    for (int i = first; i < b->p->count; i++) b->p->row[i].unused = true;
+}
+
+static void build_text(builder *b, const oc_text_config *t) {
+    const oc_part P = OC_PART_LM;
+    int C = t->hidden, q = t->heads * t->head_size, kv = t->kv_heads * t->head_size;
+    char name[96], sub[160];
+    align_part(b, P);
+    add(b, P, 0.02f, SHAPE(t->vocab, C), "language_model.embed_tokens.weight")->decay = false;
+    float out_gain = GAIN / sqrtf(2.0f * (float)t->layers);
+    for (int l = 0; l < t->layers; l++) {
+        snprintf(name, sizeof name, "language_model.layers.%d", l);
+        snprintf(sub, sizeof sub, "%s.input_layernorm", name);
+        add_norm(b, P, sub, C, false);
+        add_qkv(b, P, name, C, q, kv, GAIN);
+        snprintf(sub, sizeof sub, "%s.self_attn.o_proj", name);
+        add_linear(b, P, sub, C, q, false, out_gain);
+        snprintf(sub, sizeof sub, "%s.post_attention_layernorm", name);
+        add_norm(b, P, sub, C, false);
+        align_part(b, P);
+        add(b, P, GAIN / sqrtf((float)C), SHAPE(t->mlp, C), "%s.mlp.gate_proj.weight", name);
+        add(b, P, GAIN / sqrtf((float)C), SHAPE(t->mlp, C), "%s.mlp.up_proj.weight", name);
+        snprintf(sub, sizeof sub, "%s.mlp.down_proj", name);
+        add_linear(b, P, sub, C, t->mlp, false, out_gain);
+    }
+    add_norm(b, P, "language_model.norm", C, false);
+    if (!t->tied) add_linear(b, P, "lm_head", t->vocab, C, false, GAIN);
+}
+
+oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
+    memset(p, 0, sizeof *p);
+    builder b = {p, OC_OK, err};
+    if (c->has_vision) build_vision(&b, &c->vision);
+    if (c->has_vision && c->has_text) {
+        int s = c->projector.merge;
+        add_linear(&b, OC_PART_PROJECTOR, "multi_modal_projector.linear_1", c->projector.hidden, s * s * c->vision.hidden, true, 1.0f);
+        add_linear(&b, OC_PART_PROJECTOR, "multi_modal_projector.linear_2", c->text.hidden, c->projector.hidden, true, 1.0f);
+    }
+    if (c->has_text) build_text(&b, &c->text);
+    for (int i = 0; i < OC_PART_COUNT; i++) align_part(&b, (oc_part)i);
+    if (b.st != OC_OK) oc_params_close(p);
+    return b.st;
+}
+
+static oc_status alloc_zeroed(float **out, size_t n, const char *what, oc_part part, oc_error *err) {
+    char text[64];
+    snprintf(text, sizeof text, "the %s of the %s", what, oc_part_names[part]);
+    OC_TRY(oc_alloc_for(out, n * sizeof(float), text, err));
+    memset(*out, 0, n * sizeof(float));
+    return OC_OK;
+}
+
+oc_status oc_params_alloc_weights(oc_params *p, oc_error *err) {
+    for (int i = 0; i < OC_PART_COUNT; i++)
+        if (p->n[i]) OC_TRY(alloc_zeroed(&p->w[i], p->n[i], "weights", (oc_part)i, err));
+    return OC_OK;
+}
+
+static void free_role(float **p) {
+    oc_free(*p);
+    *p = NULL;
+}
+
+oc_status oc_params_set_trainable(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err) {
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        if (!train[i] || !p->n[i]) {
+            free_role(&p->g[i]);
+            free_role(&p->m[i]);
+            free_role(&p->v[i]);
+            continue;
+        }
+        if (!p->g[i]) OC_TRY(alloc_zeroed(&p->g[i], p->n[i], "gradients", (oc_part)i, err));
+        if (!p->m[i]) OC_TRY(alloc_zeroed(&p->m[i], p->n[i], "first moments", (oc_part)i, err));
+        if (!p->v[i]) OC_TRY(alloc_zeroed(&p->v[i], p->n[i], "second moments", (oc_part)i, err));
+    }
+    return OC_OK;
+}
+
+void oc_params_close(oc_params *p) {
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        free_role(&p->w[i]);
+        free_role(&p->g[i]);
+        free_role(&p->m[i]);
+        free_role(&p->v[i]);
+    }
+    oc_free(p->row);
+    memset(p, 0, sizeof *p);
+}
+
+void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]) {
+    for (int i = 0; i < p->count; i++) {
+        const oc_param *r = &p->row[i];
+        if (!which[r->part]) continue;
+        float *w = p->w[r->part] + r->offset;
+        oc_rng rng = oc_rng_at(seed, (uint64_t)r->part + 1, r->offset);
+        for (size_t j = 0; j < r->n; j++) {
+            if (r->init_std <= 0) {
+                w[j] = r->init_std < 0 ? 1.0f : 0.0f;
+                continue;
+            }
+            double x;
+            do x = oc_rng_normal(&rng);
+            while (fabs(x) > 2);
+            w[j] = (float)(x * (double)r->init_std);
+        }
+    }
+}
+
+int oc_params_find(const oc_params *p, const char *name) {
+    for (int i = 0; i < p->count; i++)
+        if (!strcmp(p->row[i].name, name)) return i;
+    return -1;
+}
+
+float *oc_params_weight(const oc_params *p, int row) { return p->w[p->row[row].part] + p->row[row].offset; }
+
+float *oc_params_grad(const oc_params *p, int row) {
+    float *g = p->g[p->row[row].part];
+    return g ? g + p->row[row].offset : NULL;
+}

@@ -1,0 +1,52 @@
+/* The parameter table: every tensor of the model is one row (name, shape, part, decay, offset) over one flat f32
+ * buffer per part and role (weights, gradients, moments). Loading, saving, freezing, clipping and updating are loops
+ * over rows or ranges.
+ *
+ * Tensors that one product reads together stand side by side without a gap, in the order in which the fused product
+ * wants them: q, k, v weights (then q, k, v biases), gate, up. So a fused layer is a view, and files still hold the
+ * tensors under their Hugging Face names. */
+#ifndef OC_MODEL_PARAMS_H
+#define OC_MODEL_PARAMS_H
+
+#include "base/rng.h"
+#include "model/config.h"
+
+typedef enum { OC_PART_VISION, OC_PART_PROJECTOR, OC_PART_LM, OC_PART_COUNT } oc_part;
+extern const char *const oc_part_names[OC_PART_COUNT]; /* "vision", "projector", "lm" */
+
+typedef struct oc_param {
+    char name[112];   /* canonical name: vision_tower.*, multi_modal_projector.*, language_model.*, lm_head.weight */
+    oc_part part;
+    int n_dims;
+    int shape[4];
+    size_t offset, n; /* floats, within the part's buffers */
+    bool decay;       /* weight decay applies: matrices except embeddings and position tables */
+    bool unused;      /* kept in files, takes no part in the network (post_layernorm) */
+    float init_std;   /* of a fresh model: 0 = zeros, < 0 = ones */
+} oc_param;
+
+typedef struct oc_params {
+    oc_param *row;
+    int count, capacity;
+    size_t n[OC_PART_COUNT];        /* floats per part, tensors padded to 16 */
+    size_t n_values[OC_PART_COUNT]; /* parameters per part, without padding */
+    float *w[OC_PART_COUNT];        /* weights; NULL where the model lacks the part */
+    float *g[OC_PART_COUNT];        /* gradients, NULL where frozen */
+    float *m[OC_PART_COUNT], *v[OC_PART_COUNT]; /* AdamW moments, NULL where frozen */
+} oc_params;
+
+/* The table of a configuration; no memory for values yet. */
+oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err);
+oc_status oc_params_alloc_weights(oc_params *p, oc_error *err); /* zeroed */
+/* Gradients and moments for the parts that are trainable, and none for the others (freed). Both zeroed when new. */
+oc_status oc_params_set_trainable(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err);
+void oc_params_close(oc_params *p);
+
+/* Fresh values by each row's init_std, truncated at two deviations; only the parts marked in `which`. */
+void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]);
+
+int oc_params_find(const oc_params *p, const char *canonical_name); /* row or -1 */
+float *oc_params_weight(const oc_params *p, int row);
+float *oc_params_grad(const oc_params *p, int row); /* NULL when frozen */
+
+#endif

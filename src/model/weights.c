@@ -1,0 +1,255 @@
+#include "model/weights.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/json.h"
+
+/* ---- Names --------------------------------------------------------------------------------------------------------- */
+
+typedef struct rename_rule {
+    const char *from, *to;
+} rename_rule;
+
+/* Applied in order, each at most once, to the beginning of the name. */
+static const rename_rule RULES[] = {
+    {"model.", ""},
+    {"language_model.model.", "language_model."},
+    {"language_model.lm_head.", "lm_head."},
+    {"layers.", "language_model.layers."},
+    {"embed_tokens.", "language_model.embed_tokens."},
+    {"norm.", "language_model.norm."},
+    {"vision_tower.vision_tower.", "vision_tower."},
+    {"vision_tower.vision_model.", "vision_tower."},
+    {"vision_model.", "vision_tower."},
+    {"mm_projector.0.", "multi_modal_projector.linear_1."},
+    {"mm_projector.2.", "multi_modal_projector.linear_2."},
+};
+
+bool oc_weights_canonical(char *out, size_t size, const char *name) {
+    if (strlen(name) >= size) return false;
+    strcpy(out, name);
+    for (size_t i = 0; i < OC_COUNT(RULES); i++) {
+        size_t from = strlen(RULES[i].from), to = strlen(RULES[i].to), len = strlen(out);
+        if (strncmp(out, RULES[i].from, from)) continue;
+        if (len - from + to >= size) return false;
+        memmove(out + to, out + from, len - from + 1);
+        memcpy(out, RULES[i].to, to);
+    }
+    return true;
+}
+
+/* Tensors that checkpoints hold and this model knowingly does without. */
+static bool is_skipped(const char *canonical, const oc_config *cfg) {
+    static const char *const prefixes[] = {
+        "vision_tower.head.",      /* SigLIP's pooling head: LLaVA reads the patches */
+        "text_model.",             /* SigLIP's text tower */
+        "logit_scale", "logit_bias", /* of SigLIP's loss */
+        "image_newline",           /* LLaVA-OneVision's row separator for image tiles */
+    };
+    for (size_t i = 0; i < OC_COUNT(prefixes); i++)
+        if (!strncmp(canonical, prefixes[i], strlen(prefixes[i]))) return true;
+    if (!strcmp(canonical, "lm_head.weight") && cfg->text.tied) return true; /* a copy of the embedding table */
+    return strstr(canonical, "position_ids") || strstr(canonical, "rotary_emb.inv_freq"); /* buffers, recomputed */
+}
+
+static const char *part_prefix(oc_part p) {
+    static const char *const prefix[OC_PART_COUNT] = {"vision_tower.", "multi_modal_projector.", "language_model."};
+    return prefix[p];
+}
+
+static bool in_unwanted_part(const char *canonical, const bool want[OC_PART_COUNT]) {
+    for (int i = 0; i < OC_PART_COUNT; i++)
+        if (!want[i] && !strncmp(canonical, part_prefix((oc_part)i), strlen(part_prefix((oc_part)i)))) return true;
+    return !want[OC_PART_LM] && !strcmp(canonical, "lm_head.weight");
+}
+
+/* ---- Loading ------------------------------------------------------------------------------------------------------- */
+
+static bool same_shape(const oc_param *r, const oc_tensor_info *t) {
+    if (t->n_dims != r->n_dims) return false;
+    for (int i = 0; i < r->n_dims; i++)
+        if (t->shape[i] != r->shape[i]) return false;
+    return true;
+}
+
+static void describe_shape(char *out, size_t size, const oc_param *r) {
+    size_t n = 0;
+    for (int i = 0; i < r->n_dims && n < size; i++) n += (size_t)snprintf(out + n, size - n, "%s%d", i ? ", " : "[", r->shape[i]);
+    if (n < size) snprintf(out + n, size - n, "]");
+}
+
+static oc_status load_tensor(const oc_vlm *m, const oc_tensor_info *t, const bool want[OC_PART_COUNT], uint8_t *seen, oc_error *err) {
+    char name[256], wanted[96], found[96];
+    if (!oc_weights_canonical(name, sizeof name, t->name))
+        return oc_fail(err, OC_ERR_FORMAT, "%s: the tensor name \"%.80s...\" is too long", t->file, t->name);
+    if (in_unwanted_part(name, want) || is_skipped(name, &m->cfg)) return OC_OK;
+    int row = oc_params_find(&m->params, name);
+    if (row < 0)
+        return oc_fail(err, OC_ERR_FORMAT, "%s: unknown tensor \"%s\"; this model has no such part (does config.json belong to it?)", t->file, t->name);
+    const oc_param *r = &m->params.row[row];
+    if (!want[r->part]) return OC_OK;
+    if (!same_shape(r, t)) {
+        describe_shape(wanted, sizeof wanted, r);
+        return oc_fail(err, OC_ERR_FORMAT, "%s: tensor \"%s\" is %s, config.json asks for %s", t->file, t->name,
+                       oc_tensor_describe(found, sizeof found, t), wanted);
+    }
+    if (seen[row]) return oc_fail(err, OC_ERR_FORMAT, "%s: two tensors mean \"%s\"", t->file, name);
+    seen[row] = 1;
+    return oc_tensor_to_f32(t, oc_params_weight(&m->params, row), err);
+}
+
+static oc_status check_missing(const oc_vlm *m, const char *dir, const bool want[OC_PART_COUNT], const uint8_t *seen, oc_error *err) {
+    char list[384] = "";
+    int missing = 0;
+    for (int i = 0; i < m->params.count; i++) {
+        const oc_param *r = &m->params.row[i];
+        if (!want[r->part] || seen[i] || r->unused) continue; /* some files leave post_layernorm out: not used */
+        size_t n = strlen(list);
+        if (missing++ < 3) snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", r->name);
+    }
+    if (!missing) return OC_OK;
+    return oc_fail(err, OC_ERR_FORMAT, "%s: %d tensor%s missing: %s%s", dir, missing, missing > 1 ? "s are" : " is", list, missing > 3 ? ", ..." : "");
+}
+
+static oc_status load_from(oc_vlm *m, const oc_safetensors *st, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
+    uint8_t *seen = oc_calloc((size_t)m->params.count, 1);
+    if (!seen) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+    oc_status status = OC_OK;
+    for (size_t i = 0; status == OC_OK && i < oc_safetensors_count(st); i++) status = load_tensor(m, oc_safetensors_at(st, i), want, seen, err);
+    if (status == OC_OK) status = check_missing(m, dir, want, seen, err);
+    oc_free(seen);
+    if (status == OC_OK) oc_vlm_weights_changed(m, want);
+    return status;
+}
+
+oc_status oc_weights_load(oc_vlm *m, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
+    oc_safetensors *file;
+    OC_TRY(oc_safetensors_open(&file, dir, err));
+    oc_status st = load_from(m, file, dir, want, err);
+    oc_safetensors_close(file);
+    return st;
+}
+
+/* The projector's width is a property of its weight, not of the configuration, in files from elsewhere. */
+static void projector_width(oc_config *cfg, const oc_safetensors *file) {
+    if (!cfg->has_vision || !cfg->has_text) return;
+    char name[256];
+    for (size_t i = 0; i < oc_safetensors_count(file); i++) {
+        const oc_tensor_info *t = oc_safetensors_at(file, i);
+        if (!oc_weights_canonical(name, sizeof name, t->name) || strcmp(name, "multi_modal_projector.linear_1.weight")) continue;
+        if (t->n_dims == 2 && t->shape[0] > 0 && t->shape[0] <= 65536) cfg->projector.hidden = (int)t->shape[0];
+    }
+}
+
+oc_status oc_weights_open(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype t, oc_error *err) {
+    oc_config cfg;
+    oc_safetensors *file = NULL;
+    memset(out, 0, sizeof *out);
+    OC_TRY(oc_config_load(&cfg, dir, err));
+    OC_TRY(oc_safetensors_open(&file, dir, err));
+    projector_width(&cfg, file);
+    bool want[OC_PART_COUNT] = {cfg.has_vision, cfg.has_vision && cfg.has_text, cfg.has_text};
+    oc_status st = oc_vlm_create(out, c, &cfg, t, err);
+    if (st == OC_OK) st = load_from(out, file, dir, want, err);
+    if (st != OC_OK) oc_vlm_close(out);
+    oc_safetensors_close(file);
+    return st;
+}
+
+/* ---- Saving -------------------------------------------------------------------------------------------------------- */
+
+/* The name under which a parameter is written. */
+static void file_name(char *out, size_t size, const oc_param *r, const oc_config *cfg) {
+    bool vlm = cfg->has_vision && cfg->has_text;
+    const char *rest = strchr(r->name, '.');
+    if (r->part == OC_PART_VISION) snprintf(out, size, "%s%s", vlm ? "vision_tower.vision_model" : "vision_model", rest);
+    else if (r->part == OC_PART_LM && !strncmp(r->name, "lm_head", 7)) snprintf(out, size, "%s%s", vlm ? "language_model." : "", r->name);
+    else if (r->part == OC_PART_LM) snprintf(out, size, "%s%s", vlm ? "language_model.model" : "model", rest);
+    else snprintf(out, size, "%s", r->name);
+}
+
+static oc_status write_param(oc_safetensors_writer *w, const oc_vlm *m, int row, oc_dtype dtype, oc_error *err) {
+    const float *x = oc_params_weight(&m->params, row);
+    size_t n = m->params.row[row].n;
+    if (dtype == OC_F32) return oc_safetensors_write(w, x, n * sizeof *x, err);
+    uint16_t chunk[4096];
+    for (size_t i = 0; i < n; i += OC_COUNT(chunk)) {
+        size_t k = OC_MIN(OC_COUNT(chunk), n - i);
+        for (size_t j = 0; j < k; j++) chunk[j] = oc_f32_to_bf16(x[i + j]);
+        OC_TRY(oc_safetensors_write(w, chunk, k * sizeof *chunk, err));
+    }
+    return OC_OK;
+}
+
+/* Rows [first, end) of the table into one file. */
+static oc_status write_file(const oc_vlm *m, const char *path, const oc_tensor_info *info, int first, int end, oc_dtype dtype, oc_error *err) {
+    oc_safetensors_writer *w;
+    OC_TRY(oc_safetensors_writer_open(&w, path, info + first, (size_t)(end - first), NULL, 0, err));
+    oc_status st = OC_OK;
+    for (int i = first; i < end && st == OC_OK; i++) st = write_param(w, m, i, dtype, err);
+    if (st == OC_OK) return oc_safetensors_writer_finish(w, err);
+    oc_safetensors_writer_abort(w);
+    return st;
+}
+
+static int shard_end(const oc_params *p, int first, size_t limit, oc_dtype dtype) {
+    size_t bytes = 0;
+    int i = first;
+    for (; i < p->count; i++) {
+        bytes += p->row[i].n * oc_dtype_size(dtype);
+        if (limit && bytes > limit && i > first) break;
+    }
+    return i;
+}
+
+static oc_status write_weights(const oc_vlm *m, const char *dir, const oc_tensor_info *info, const oc_save_options *opt, oc_error *err) {
+    int shards = 0, count = m->params.count;
+    for (int i = 0; i < count; i = shard_end(&m->params, i, opt->shard_bytes, opt->dtype)) shards++;
+    json_t *map = json_object();
+    size_t total = 0;
+    oc_status st = OC_OK;
+    for (int first = 0, k = 1, end; st == OC_OK && first < count; first = end, k++) {
+        end = shard_end(&m->params, first, opt->shard_bytes, opt->dtype);
+        char name[64] = "model.safetensors";
+        if (shards > 1) snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", k, shards);
+        char *path = oc_path_join(dir, name);
+        st = path ? write_file(m, path, info, first, end, opt->dtype, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+        oc_free(path);
+        for (int i = first; i < end; i++) {
+            json_object_set_new(map, info[i].name, json_string(name));
+            total += m->params.row[i].n * oc_dtype_size(opt->dtype);
+        }
+    }
+    if (st == OC_OK && shards > 1) {
+        json_t *index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
+        char *path = oc_path_join(dir, "model.safetensors.index.json");
+        st = index && path ? oc_json_save(index, path, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+        oc_free(path);
+        json_decref(index);
+    }
+    json_decref(map);
+    return st;
+}
+
+oc_status oc_weights_save(const oc_vlm *m, const char *dir, const oc_save_options *opt, oc_error *err) {
+    enum { NAME = 160 };
+    int count = m->params.count;
+    OC_TRY(oc_make_dirs(dir, err));
+    oc_tensor_info *info = oc_calloc((size_t)count, sizeof *info);
+    char *names = oc_calloc((size_t)count, NAME);
+    oc_status st = info && names ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+    for (int i = 0; st == OC_OK && i < count; i++) {
+        const oc_param *r = &m->params.row[i];
+        char *name = names + (size_t)i * NAME;
+        file_name(name, NAME, r, &m->cfg);
+        info[i] = (oc_tensor_info){.name = name, .dtype = opt->dtype, .n_dims = r->n_dims};
+        for (int d = 0; d < r->n_dims; d++) info[i].shape[d] = r->shape[d];
+    }
+    if (st == OC_OK) st = oc_config_save(&m->cfg, dir, opt->stage, err);
+    if (st == OC_OK) st = write_weights(m, dir, info, opt, err);
+    oc_free(info);
+    oc_free(names);
+    return st;
+}
