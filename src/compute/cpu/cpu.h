@@ -6,9 +6,9 @@
  * stopping at the level of the backend: "ref" is the first alone, "portable" adds gemm, "avx2", "avx512" and
  * "avx512_bf16" add the vector kernels up to theirs, "amx" is avx512_bf16 with AMX allowed in gemm.
  *
- * Threads. Kernels write `#pragma omp parallel for num_threads(c->threads)`. A library that takes the number of threads
- * from the OpenMP runtime of the calling thread (oneDNN) is called after oc_cpu_use_threads(c). One oc_compute is used
- * by one caller at a time, outside of parallel regions; several of them may exist, with different settings. */
+ * Threads. Kernels write `#pragma omp parallel for num_threads(oc_cpu_team(c, work))`. A library that takes the number of
+ * threads from the OpenMP runtime of the calling thread (oneDNN) is called after oc_cpu_use_threads(c). One oc_compute is
+ * used by one caller at a time, outside of parallel regions; several of them may exist, with different settings. */
 #ifndef OC_COMPUTE_CPU_CPU_H
 #define OC_COMPUTE_CPU_CPU_H
 
@@ -36,6 +36,11 @@ static inline oc_cpu *oc_cpu_of(const oc_compute *c) { return (oc_cpu *)c->backe
 
 /* Makes c->threads the number of OpenMP threads of the calling thread, for libraries that read it from there. */
 void oc_cpu_use_threads(const oc_compute *c);
+
+/* The number of threads for a loop over `work` elements (or multiplications): one where starting the others would take
+ * longer than the loop. Loops split by index, so the results are the same. */
+enum { OC_CPU_LARGE = 1 << 14 };
+static inline int oc_cpu_team(const oc_compute *c, size_t work) { return work < OC_CPU_LARGE ? 1 : c->threads; }
 
 /* Scratch memory of one thread (omp_get_thread_num() inside of a parallel region of c->threads threads) or, with
  * thread = -1, of the call as a whole (outside of parallel regions only). 64-byte aligned, not cleared, at least `bytes`

@@ -11,9 +11,14 @@
  * again for each. Sums are double. */
 #include <math.h>
 
+#include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
 enum { MAX_HS = 128 };
+
+static int team(const oc_compute *c, const oc_attention *a) {
+    return oc_cpu_team(c, (size_t)a->N * (size_t)a->N * (size_t)(a->NH * a->HS));
+}
 
 static double dot(const void *a, size_t ia, const void *b, size_t ib, int n, oc_dtype t) {
     double sum = 0;
@@ -48,7 +53,7 @@ static double attend(void *o, size_t io, const void *q, size_t iq, const void *k
 
 static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, const void *k, const void *v,
                           const oc_attention *a) {
-#pragma omp parallel for num_threads(c->threads) schedule(dynamic, 4)
+#pragma omp parallel for num_threads(team(c, a)) schedule(dynamic, 4)
     for (int i = 0; i < a->N; i++)
         for (int h = 0; h < a->NH; h++) {
             size_t iq = (size_t)i * (size_t)a->ldq + (size_t)h * (size_t)a->HS;
@@ -106,7 +111,7 @@ static void grad_kv(void *dk, void *dv, const inputs *in, const oc_attention *a,
 static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
                           const void *q, const void *k, const void *v, const oc_attention *a) {
     const inputs in = {.dO = dO, .o = o, .q = q, .k = k, .v = v, .lse = lse};
-#pragma omp parallel for num_threads(c->threads) schedule(dynamic, 4)
+#pragma omp parallel for num_threads(team(c, a)) schedule(dynamic, 4)
     for (int i = 0; i < a->N; i++) {
         for (int h = 0; h < a->NH; h++) grad_q(dq, &in, a, i, h);
         for (int g = 0; g < a->NKV; g++) grad_kv(dk, dv, &in, a, i, g);

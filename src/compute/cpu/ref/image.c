@@ -1,12 +1,13 @@
 /* Images: cutting into patches, learned positions, merging neighbouring patches. */
 #include <string.h>
 
+#include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
 /* One patch is a row, its elements in the order of a convolution kernel: channel, row, column. */
 static void patchify(oc_compute *c, void *y, const float *pixels, int I, int S, int P, oc_dtype t) {
     int G = S / P;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)(I * G * G) * (size_t)(3 * P * P)))
     for (int n = 0; n < I * G * G; n++) {
         int image = n / (G * G), gy = n / G % G, gx = n % G;
         size_t to = (size_t)n * 3 * (size_t)P * (size_t)P;
@@ -20,7 +21,7 @@ static void patchify(oc_compute *c, void *y, const float *pixels, int I, int S, 
 }
 
 static void position_add_fwd(oc_compute *c, void *x, const float *pos, int N, int P, int C, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         const float *p = pos + (size_t)(n % P) * (size_t)C;
         size_t row = (size_t)n * (size_t)C;
@@ -30,7 +31,7 @@ static void position_add_fwd(oc_compute *c, void *x, const float *pos, int N, in
 
 /* Split by position; the images follow each other in order. */
 static void position_add_bwd(oc_compute *c, float *dpos, const void *dx, int N, int P, int C, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int p = 0; p < P; p++) {
         float *d = dpos + (size_t)p * (size_t)C;
         for (int n = p; n < N; n += P)
@@ -47,7 +48,7 @@ static size_t merge_run(int n, int r, int G, int s) {
 
 static void merge_fwd(oc_compute *c, void *y, const void *x, int I, int G, int s, int C, oc_dtype t) {
     size_t patch = (size_t)C * oc_dtype_size(t), run = patch * (size_t)s;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)(I * G * G) * (size_t)C))
     for (int n = 0; n < I * (G / s) * (G / s); n++)
         for (int r = 0; r < s; r++)
             memcpy((char *)y + ((size_t)n * (size_t)s + (size_t)r) * run, (const char *)x + merge_run(n, r, G, s) * patch,
@@ -57,7 +58,7 @@ static void merge_fwd(oc_compute *c, void *y, const void *x, int I, int G, int s
 static void merge_bwd(oc_compute *c, void *dx, const void *dy, int I, int G, int s, int C, oc_dtype t) {
     size_t patch = (size_t)C * oc_dtype_size(t), run = patch * (size_t)s;
     if (G % s) memset(dx, 0, (size_t)I * (size_t)G * (size_t)G * patch);
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)(I * G * G) * (size_t)C))
     for (int n = 0; n < I * (G / s) * (G / s); n++)
         for (int r = 0; r < s; r++)
             memcpy((char *)dx + merge_run(n, r, G, s) * patch, (const char *)dy + ((size_t)n * (size_t)s + (size_t)r) * run,

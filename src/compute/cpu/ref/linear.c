@@ -6,6 +6,7 @@
  * A handle is the description itself: nothing is packed, so the source is read anew by every product. Where the compute
  * type is bf16 and the source f32, each weight is rounded to bf16 on the way, as a packed copy would hold it. Sums are
  * double. */
+#include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
 float oc_ref_weight(const oc_matrix_desc *w, size_t i) {
@@ -17,7 +18,7 @@ static void linear_fwd(oc_compute *c, void *y, int ldy, const void *x, int ldx, 
                        const oc_epilogue *e) {
     const oc_matrix_desc *w = oc_ref_matrix(m);
     size_t rows = (size_t)w->rows, cols = (size_t)w->cols;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * rows * cols))
     for (int n = 0; n < N; n++) {
         size_t xn = (size_t)n * (size_t)ldx, yn = (size_t)n * (size_t)ldy;
         for (size_t r = 0; r < rows; r++) {
@@ -36,7 +37,7 @@ static void linear_bwd_x(oc_compute *c, void *dx, int lddx, const void *dy, int 
                          bool accumulate) {
     const oc_matrix_desc *w = oc_ref_matrix(m);
     size_t rows = (size_t)w->rows, cols = (size_t)w->cols;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * rows * cols))
     for (int n = 0; n < N; n++) {
         size_t dxn = (size_t)n * (size_t)lddx, dyn = (size_t)n * (size_t)lddy;
         for (size_t k = 0; k < cols; k++) {
@@ -50,7 +51,7 @@ static void linear_bwd_x(oc_compute *c, void *dx, int lddx, const void *dy, int 
 
 static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx, oc_dtype t,
                          int N, int rows, int cols) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)rows * (size_t)cols))
     for (int r = 0; r < rows; r++) {
         for (int k = 0; dw && k < cols; k++) {
             double sum = 0;

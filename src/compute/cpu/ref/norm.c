@@ -9,6 +9,7 @@
  * Statistics and sums are double; the saved ones are f32. Rows are split among threads for dx, channels for dw and db. */
 #include <math.h>
 
+#include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
 /* x += add, rounded to the storage type: the statistics are those of what the residual stream then holds. */
@@ -29,7 +30,7 @@ static double mean_square_about(const void *x, double centre, size_t row, int C,
 
 static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void *x, const void *add, const float *w,
                           const float *b, int N, int C, float eps, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * (size_t)C;
         if (add) add_to_row(x, add, row, C, t);
@@ -46,7 +47,7 @@ static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void
 
 static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,
                           const float *rstd, const float *w, int N, int C, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * (size_t)C;
         double m = (double)mean[n], s = (double)rstd[n], mean_g = 0, mean_gx = 0;
@@ -62,7 +63,7 @@ static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const v
             oc_ref_set(dx, row + k, t, (float)((double)oc_ref_get(dx, row + k, t) + d));
         }
     }
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int k = 0; k < C; k++) {
         double sum_w = 0, sum_b = 0;
         for (size_t n = 0; n < (size_t)N; n++) {
@@ -80,7 +81,7 @@ static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const v
 
 static void rmsnorm_fwd(oc_compute *c, void *y, float *rstd, void *x, const void *add, const float *w, int N, int C,
                         float eps, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * (size_t)C;
         if (add) add_to_row(x, add, row, C, t);
@@ -93,7 +94,7 @@ static void rmsnorm_fwd(oc_compute *c, void *y, float *rstd, void *x, const void
 
 static void rmsnorm_bwd(oc_compute *c, void *dx, float *dw, const void *dy, const void *x, const float *rstd,
                         const float *w, int N, int C, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * (size_t)C;
         double s = (double)rstd[n], mean_gx = 0;
@@ -106,7 +107,7 @@ static void rmsnorm_bwd(oc_compute *c, void *dx, float *dw, const void *dy, cons
         }
     }
     if (!dw) return;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int k = 0; k < C; k++) {
         double sum = 0;
         for (size_t n = 0; n < (size_t)N; n++) {

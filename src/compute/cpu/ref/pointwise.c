@@ -5,6 +5,7 @@
  *   SwiGLU (Shazeer, arXiv 2002.05202):                    silu(gate) up,  silu(x) = x / (1 + exp(-x)) */
 #include <math.h>
 
+#include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
 static const double SQRT_2_OVER_PI = 0.79788456080286535588, CUBIC = 0.044715, INV_SQRT_2PI = 0.39894228040143267794;
@@ -34,18 +35,18 @@ float oc_ref_act_grad(float v, oc_act act) {
 }
 
 static void act_fwd(oc_compute *c, void *y, const void *x, size_t n, oc_act act, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
     for (size_t i = 0; i < n; i++) oc_ref_set(y, i, t, oc_ref_act(oc_ref_get(x, i, t), act));
 }
 
 static void act_bwd(oc_compute *c, void *dx, const void *dy, const void *x, size_t n, oc_act act, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
     for (size_t i = 0; i < n; i++)
         oc_ref_set(dx, i, t, oc_ref_get(dy, i, t) * oc_ref_act_grad(oc_ref_get(x, i, t), act));
 }
 
 static void swiglu_fwd(oc_compute *c, void *y, const void *gu, int N, int F, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)F))
     for (int n = 0; n < N; n++)
         for (size_t f = 0; f < (size_t)F; f++) {
             size_t at = (size_t)n * 2 * (size_t)F + f;
@@ -56,7 +57,7 @@ static void swiglu_fwd(oc_compute *c, void *y, const void *gu, int N, int F, oc_
 
 /* With s = sigmoid(gate): d silu / d gate = s (1 + gate (1 - s)). */
 static void swiglu_bwd(oc_compute *c, void *dgu, const void *dy, const void *gu, int N, int F, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)F))
     for (int n = 0; n < N; n++)
         for (size_t f = 0; f < (size_t)F; f++) {
             size_t at = (size_t)n * 2 * (size_t)F + f;
@@ -68,12 +69,12 @@ static void swiglu_bwd(oc_compute *c, void *dgu, const void *dy, const void *gu,
 }
 
 static void add(oc_compute *c, void *y, const void *a, const void *b, size_t n, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
     for (size_t i = 0; i < n; i++) oc_ref_set(y, i, t, oc_ref_get(a, i, t) + oc_ref_get(b, i, t));
 }
 
 static void convert(oc_compute *c, void *y, oc_dtype ty, const void *x, oc_dtype tx, size_t n) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
     for (size_t i = 0; i < n; i++) oc_ref_set(y, i, ty, oc_ref_get(x, i, tx));
 }
 

@@ -2,13 +2,14 @@
  * threads instead of the rows, so that each sum runs in ascending n. */
 #include <string.h>
 
+#include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
 enum { CHANNELS = 64 }; /* of one piece of work */
 
 static void embedding_fwd(oc_compute *c, void *y, const int32_t *id, const void *table, oc_dtype table_t, int N, int C,
                           oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++)
         for (size_t k = 0; k < (size_t)C; k++)
             oc_ref_set(y, (size_t)n * (size_t)C + k, t, oc_ref_get(table, (size_t)id[n] * (size_t)C + k, table_t));
@@ -16,7 +17,7 @@ static void embedding_fwd(oc_compute *c, void *y, const int32_t *id, const void 
 
 static void embedding_bwd(oc_compute *c, float *dtable, const int32_t *id, const void *dy, int N, int C, int V, oc_dtype t) {
     OC_UNUSED(V);
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int k0 = 0; k0 < C; k0 += CHANNELS)
         for (int n = 0; n < N; n++) {
             if (id[n] < 0) continue;
@@ -27,7 +28,7 @@ static void embedding_bwd(oc_compute *c, float *dtable, const int32_t *id, const
 
 static void gather_rows(oc_compute *c, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t) {
     size_t bytes = (size_t)C * oc_dtype_size(t);
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         char *to = (char *)y + (size_t)n * bytes;
         if (row[n] < 0) memset(to, 0, bytes);
@@ -36,7 +37,7 @@ static void gather_rows(oc_compute *c, void *y, const void *x, const int32_t *ro
 }
 
 static void scatter_add(oc_compute *c, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t) {
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int k0 = 0; k0 < C; k0 += CHANNELS)
         for (int n = 0; n < N; n++) {
             if (row[n] < 0) continue;
@@ -53,7 +54,7 @@ static void scatter_rows(oc_compute *c, void *y, const void *x, const int32_t *r
         return;
     }
     size_t bytes = (size_t)C * oc_dtype_size(t);
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++)
         if (row[n] >= 0) memcpy((char *)y + (size_t)row[n] * bytes, (const char *)x + (size_t)n * bytes, bytes);
 }

@@ -19,7 +19,7 @@ typedef struct row {
 
 static void logits(const oc_compute *c, const row *r) {
     size_t C = (size_t)r->w->cols;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)r->w->rows * C))
     for (int v = 0; v < r->w->rows; v++) {
         double sum = 0;
         for (size_t k = 0; k < C; k++)
@@ -46,7 +46,7 @@ static double logsumexp(const float *z, int V, float largest) {
 static void grad_x(const oc_compute *c, void *dx, const row *r) {
     enum { BLOCK = 32 };
     int C = r->w->cols;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)r->w->rows * (size_t)C))
     for (int k0 = 0; k0 < C; k0 += BLOCK) {
         int len = OC_MIN(BLOCK, C - k0);
         double sum[BLOCK] = {0};
@@ -59,7 +59,7 @@ static void grad_x(const oc_compute *c, void *dx, const row *r) {
 
 static void grad_w(const oc_compute *c, float *dw, const row *r) {
     size_t C = (size_t)r->w->cols;
-#pragma omp parallel for num_threads(c->threads)
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)r->w->rows * C))
     for (int v = 0; v < r->w->rows; v++)
         for (size_t k = 0; k < C; k++) dw[(size_t)v * C + k] += r->z[v] * oc_ref_get(r->x, r->at + k, r->w->t);
 }
