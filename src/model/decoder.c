@@ -140,6 +140,30 @@ static void attend_cache(const oc_decoder *d, oc_compute *c, int layer, void *at
     }
 }
 
+static float load(const void *x, oc_dtype t, size_t i) { return t == OC_F32 ? ((const float *)x)[i] : oc_bf16_to_f32(((const uint16_t *)x)[i]); }
+
+/* Adds softmax(q k^T) / (layers * heads) of one query head to row. For pictures, not for speed. */
+static void record_head(const oc_decoder *d, float *row, float *score, const void *q, const void *k, int head, int len) {
+    const oc_text_config *cfg = d->cfg;
+    const size_t HS = (size_t)cfg->head_size, width = (size_t)kv_width(cfg), kv_head = (size_t)(head / (cfg->heads / cfg->kv_heads));
+    float best = -INFINITY, sum = 0, share = 1.0f / (float)(cfg->heads * cfg->layers), scale = 1.0f / sqrtf((float)HS);
+    for (int p = 0; p < len; p++) {
+        float dot = 0;
+        for (size_t j = 0; j < HS; j++) dot += load(q, d->t, (size_t)head * HS + j) * load(k, d->t, (size_t)p * width + kv_head * HS + j);
+        score[p] = dot * scale;
+        if (score[p] > best) best = score[p];
+    }
+    for (int p = 0; p < len; p++) sum += score[p] = expf(score[p] - best);
+    for (int p = 0; p < len; p++) row[p] += share * score[p] / sum;
+}
+
+static void record_attention(const oc_decoder *d, int layer, const void *q, const oc_decoder_rows *r) {
+    for (int b = 0; b < d->N; b++)
+        for (int h = 0; h < d->cfg->heads; h++)
+            record_head(d, r->attention + (size_t)b * (size_t)r->attention_ld, r->attention_scratch, oc_column(q, d->t, (size_t)b * (size_t)qkv_width(d->cfg)),
+                        r->cache->k + oc_kv_offset(r->cache, r->slot[b], layer, 0), h, r->position[b] + 1);
+}
+
 static void tap_layer0(const oc_decoder *d, int i, const char *name, const void *x, int cols, int ld) {
     if (i == 0) oc_tap_show(d->tap, name, x, d->N, cols, ld, d->t);
 }
@@ -155,6 +179,7 @@ static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_de
     c->ops.rope(c, l->qkv_x, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, 1, t);
     if (r->cache) oc_kv_store(r->cache, i, k, v, ld, r->slot, r->position, N);
     oc_attention a = attention_shape(d, r);
+    if (r->attention) record_attention(d, i, l->qkv_x, r);
     if (r->decode) attend_cache(d, c, i, l->att, l->qkv_x, r);
     else c->ops.attention_fwd(c, l->att, d->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x, k, v, &a);
     oc_linear_fwd(c, &l->o, l->x2, l->att, N, OC_ACT_NONE, NULL, l->x);

@@ -203,10 +203,16 @@ void oc_vlm_logits(oc_vlm *m, float *logits, const void *x, const int32_t *row, 
 }
 
 void oc_vlm_decode(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B, oc_kv_cache *kv) {
+    oc_vlm_decode_attention(m, logits, token, position, slot, B, kv, NULL, 0, NULL);
+}
+
+void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B,
+                             oc_kv_cache *kv, float *attention, int ld, float *scratch) {
     oc_compute *c = m->compute;
     begin(m, B, 0, 0, B, false);
     c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), token, oc_params_weight(&m->params, m->embed), OC_F32, B, m->cfg.text.hidden, m->t);
-    oc_decoder_rows rows = {.position = position, .cache = kv, .slot = slot, .decode = true};
+    oc_decoder_rows rows = {.position = position, .cache = kv, .slot = slot, .decode = true, .attention = attention, .attention_ld = ld,
+                            .attention_scratch = scratch};
     void *x = oc_decoder_fwd(&m->decoder, c, &rows);
     for (int b = 0; b < B; b++) m->rows.label_row[b] = b;
     oc_vlm_logits(m, logits, x, m->rows.label_row, B);
