@@ -71,12 +71,12 @@ static const struct {
 static bool level_available(level l, const oc_cpu_features *f) {
     switch (l) {
     case LEVEL_REF: return true;
-    case LEVEL_PORTABLE: return oc_cpu_gemm_fill != NULL;
+    case LEVEL_PORTABLE: return true;
 #if defined(__x86_64__)
-    case LEVEL_AVX2: return f->avx2 && (oc_cpu_gemm_fill || oc_cpu_avx2_fill);
-    case LEVEL_AVX512: return f->avx512 && (oc_cpu_gemm_fill || oc_cpu_avx512_fill);
-    case LEVEL_AVX512_BF16: return f->avx512_bf16 && (oc_cpu_gemm_fill || oc_cpu_avx512bf16_fill);
-    case LEVEL_AMX: return f->amx && oc_cpu_gemm_fill != NULL;
+    case LEVEL_AVX2: return f->avx2;
+    case LEVEL_AVX512: return f->avx512;
+    case LEVEL_AVX512_BF16: return f->avx512_bf16;
+    case LEVEL_AMX: return f->amx;
 #endif
     default: OC_UNUSED(f); return false;
     }
@@ -95,7 +95,7 @@ int oc_compute_backends(const char **names, int max) {
 
 static void fill(oc_ops *ops, level l, const oc_cpu_features *f) {
     oc_cpu_ref_fill(ops);
-    if (l >= LEVEL_PORTABLE && oc_cpu_gemm_fill) oc_cpu_gemm_fill(ops, f);
+    if (l >= LEVEL_PORTABLE) oc_cpu_gemm_fill(ops, f);
 #if defined(__x86_64__)
     if (l >= LEVEL_AVX2 && oc_cpu_avx2_fill) oc_cpu_avx2_fill(ops);
     if (l >= LEVEL_AVX512 && oc_cpu_avx512_fill) oc_cpu_avx512_fill(ops);

@@ -58,7 +58,7 @@ int oc_compute_backends(const char **names, int max);
 #define OC_CPU_OPTIONAL __attribute__((weak))
 
 void oc_cpu_ref_fill(oc_ops *ops);
-OC_CPU_OPTIONAL void oc_cpu_gemm_fill(oc_ops *ops, const oc_cpu_features *f); /* linear_*, linear_xent, matrix_* */
+void oc_cpu_gemm_fill(oc_ops *ops, const oc_cpu_features *f); /* linear_*, linear_xent, matrix_* */
 #if defined(__x86_64__)
 OC_CPU_OPTIONAL void oc_cpu_avx2_fill(oc_ops *ops);
 OC_CPU_OPTIONAL void oc_cpu_avx512_fill(oc_ops *ops);

@@ -1,0 +1,86 @@
+/* What follows a product, for kernels that have no epilogue of their own: plain loops that a compiler vectorises.
+ *
+ * exp, and from it tanh and erf, are polynomials without branches. Relative error of exp below 2e-7 on [-87, 88], where
+ * it is clamped; absolute error of erf below 2e-7 (Abramowitz and Stegun 7.1.26). */
+#include "compute/cpu/gemm/gemm.h"
+
+static inline float bits_to_f32(int32_t i) {
+    union { int32_t i; float f; } v = {i};
+    return v.f;
+}
+
+/* exp(x) = 2^k exp(r), |r| <= ln(2)/2, exp(r) by its Taylor polynomial of degree 7 in Horner form. */
+static inline float fast_exp(float x) {
+    x = OC_MIN(OC_MAX(x, -87.0f), 88.0f);
+    const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
+    float k = (x * 1.44269504f + round) - round;
+    float r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+    float p = 1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f + r * (4.16666667e-2f + r * (8.33333333e-3f +
+              r * (1.38888889e-3f + r * 1.98412698e-4f))))));
+    return p * bits_to_f32(((int32_t)k + 127) << 23);
+}
+
+static inline float gelu_tanh(float x) { /* x sigmoid(2u), since 1 + tanh(u) = 2 sigmoid(2u) */
+    float u = 0.79788456f * (x + 0.044715f * x * x * x);
+    return x / (1.0f + fast_exp(-2.0f * u));
+}
+
+static inline float gelu_erf(float x) {
+    float z = (x < 0 ? -x : x) * 0.70710678f;
+    float t = 1.0f / (1.0f + 0.3275911f * z);
+    float p = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+    float tail = 0.5f * p * fast_exp(-z * z); /* (1 - erf(z)) / 2 */
+    return x * (x < 0 ? tail : 1.0f - tail);
+}
+
+static void activate(float *v, int n, oc_act act) {
+    if (act == OC_ACT_GELU_TANH)
+        for (int j = 0; j < n; j++) v[j] = gelu_tanh(v[j]);
+    if (act == OC_ACT_GELU_ERF)
+        for (int j = 0; j < n; j++) v[j] = gelu_erf(v[j]);
+}
+
+static void store(void *y, size_t at, const float *v, int n, oc_dtype t) {
+    if (t == OC_F32)
+        for (int j = 0; j < n; j++) ((float *)y)[at + (size_t)j] = v[j];
+    else
+        for (int j = 0; j < n; j++) ((uint16_t *)y)[at + (size_t)j] = oc_f32_to_bf16(v[j]);
+}
+
+static void add(float *v, const void *x, size_t at, int n, oc_dtype t) {
+    if (t == OC_F32)
+        for (int j = 0; j < n; j++) v[j] += ((const float *)x)[at + (size_t)j];
+    else
+        for (int j = 0; j < n; j++) v[j] += oc_bf16_to_f32(((const uint16_t *)x)[at + (size_t)j]);
+}
+
+/* n sums of one row, in place; `at` is the place of the first in the tensors of type g->c_type. */
+static void finish_piece(const oc_gemm *g, size_t at, int col, int n, float *v) {
+    const oc_epilogue *e = g->e;
+    if (e && e->bias) add(v, e->bias, (size_t)col, n, OC_F32);
+    if (e && e->pre_act) store(e->pre_act, at, v, n, g->c_type);
+    if (e) activate(v, n, e->act);
+    if (e && e->residual) add(v, e->residual, at, n, g->c_type);
+    if (g->accumulate) add(v, g->c, at, n, g->c_type);
+    store(g->c, at, v, n, g->c_type);
+}
+
+void oc_gemm_finish(oc_compute *c, const oc_gemm *g, int row0, int rows, const float *sums) {
+    enum { PIECE = 512 };
+#pragma omp parallel for num_threads(c->threads)
+    for (int i = 0; i < rows; i++)
+        for (int col = 0; col < g->n; col += PIECE) {
+            float v[PIECE];
+            int n = OC_MIN(PIECE, g->n - col);
+            const float *from = sums + (size_t)i * (size_t)g->n + (size_t)col;
+            for (int j = 0; j < n; j++) v[j] = from[j];
+            finish_piece(g, (size_t)(row0 + i) * g->ldc + (size_t)col, col, n, v);
+        }
+}
+
+void oc_gemm_widen(oc_compute *c, float *y, const uint16_t *x, size_t ld, int rows, int cols) {
+#pragma omp parallel for num_threads(c->threads)
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < cols; j++)
+            y[(size_t)i * (size_t)cols + (size_t)j] = oc_bf16_to_f32(x[(size_t)i * ld + (size_t)j]);
+}

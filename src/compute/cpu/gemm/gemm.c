@@ -1,0 +1,93 @@
+/* Choosing what multiplies, and the memory that products keep. */
+#include "compute/cpu/gemm/gemm.h"
+
+/* ---- State of one oc_compute ---------------------------------------------------------------------------------------- */
+
+static void close_state(oc_compute *c) {
+    oc_gemm_state *s = oc_cpu_of(c)->gemm;
+    oc_gemm_dnnl_close(s->dnnl);
+    for (int i = 0; i < OC_GEMM_BUFFERS; i++) oc_free(s->buffer[i]);
+    oc_free(s);
+}
+
+oc_gemm_state *oc_gemm_state_of(oc_compute *c) {
+    oc_cpu *cpu = oc_cpu_of(c);
+    if (!cpu->gemm) {
+        cpu->gemm = oc_calloc(1, sizeof(oc_gemm_state));
+        OC_ASSERT(cpu->gemm != NULL);
+        cpu->gemm_close = close_state;
+    }
+    return cpu->gemm;
+}
+
+void *oc_gemm_buffer(oc_compute *c, oc_gemm_buffer_id id, size_t bytes) {
+    oc_gemm_state *s = oc_gemm_state_of(c);
+    if (s->buffer_bytes[id] < bytes) {
+        oc_free(s->buffer[id]);
+        s->buffer[id] = oc_alloc(bytes);
+        s->buffer_bytes[id] = bytes;
+        OC_ASSERT(s->buffer[id] != NULL);
+    }
+    return s->buffer[id];
+}
+
+/* ---- oneDNN --------------------------------------------------------------------------------------------------------- */
+
+static oc_gemm_dnnl *dnnl_of(oc_compute *c) {
+    oc_gemm_state *s = oc_gemm_state_of(c);
+    if (!s->dnnl) s->dnnl = oc_gemm_dnnl_open(&oc_cpu_of(c)->features);
+    return s->dnnl;
+}
+
+/* C += A^T B in f32 where bf16 has no instructions: both operands are widened, CHUNK tokens at a time. */
+static void gradient_widened(oc_compute *c, const oc_gemm *g) {
+    enum { CHUNK = 1024 };
+    for (int k0 = 0; k0 < g->k; k0 += CHUNK) {
+        oc_gemm part = *g;
+        part.t = OC_F32;
+        part.k = OC_MIN(CHUNK, g->k - k0);
+        part.accumulate = g->accumulate || k0 > 0;
+        float *a = oc_gemm_buffer(c, OC_GEMM_BUFFER_A, (size_t)part.k * (size_t)g->m * sizeof *a);
+        float *b = oc_gemm_buffer(c, OC_GEMM_BUFFER_B, (size_t)part.k * (size_t)g->n * sizeof *b);
+        oc_gemm_widen(c, a, (const uint16_t *)g->a.p + (size_t)k0 * g->a.ld, g->a.ld, part.k, g->m);
+        oc_gemm_widen(c, b, (const uint16_t *)g->b.p + (size_t)k0 * g->b.ld, g->b.ld, part.k, g->n);
+        part.a = (oc_gemm_operand){a, OC_F32, true, (size_t)g->m};
+        part.b = (oc_gemm_operand){b, OC_F32, false, (size_t)g->n};
+        oc_gemm_dnnl_run(dnnl_of(c), &part, NULL);
+    }
+}
+
+/* In chunks of rows: widen A where needed, multiply into an f32 buffer, finish from there. */
+static void run_dnnl_in_chunks(oc_compute *c, const oc_gemm *g, bool widen) {
+    enum { CHUNK = 256 };
+    oc_gemm part = *g;
+    part.c = oc_gemm_buffer(c, OC_GEMM_BUFFER_C, (size_t)OC_MIN(CHUNK, g->m) * (size_t)g->n * sizeof(float));
+    part.c_type = OC_F32;
+    part.ldc = (size_t)g->n;
+    part.accumulate = false;
+    for (int i = 0; i < g->m; i += CHUNK) {
+        part.m = OC_MIN(CHUNK, g->m - i);
+        part.a.p = (const char *)g->a.p + (size_t)i * g->a.ld * oc_dtype_size(g->t);
+        if (widen) {
+            float *a = oc_gemm_buffer(c, OC_GEMM_BUFFER_A, (size_t)CHUNK * (size_t)g->k * sizeof *a);
+            oc_gemm_widen(c, a, part.a.p, g->a.ld, part.m, g->k);
+            part.a = (oc_gemm_operand){a, OC_F32, false, (size_t)g->k};
+            part.t = OC_F32;
+        }
+        oc_gemm_dnnl_run(dnnl_of(c), &part, NULL);
+        oc_gemm_finish(c, g, i, part.m, part.c);
+    }
+}
+
+static void run_dnnl(oc_compute *c, const oc_gemm *g) {
+    bool widen = g->t == OC_BF16 && !oc_cpu_of(c)->features.avx512_bf16;
+    bool plain = !g->e || (g->e->act == OC_ACT_NONE && !g->e->pre_act && !g->e->residual);
+    oc_cpu_use_threads(c);
+    if (g->a.trans && widen) gradient_widened(c, g);
+    else if (plain && !widen) oc_gemm_dnnl_run(dnnl_of(c), g, g->e ? g->e->bias : NULL);
+    else run_dnnl_in_chunks(c, g, widen);
+}
+
+/* ---- The choice ----------------------------------------------------------------------------------------------------- */
+
+void oc_gemm_run(oc_compute *c, const oc_gemm *g) { run_dnnl(c, g); }

@@ -1,0 +1,81 @@
+/* cpu/gemm: every matrix product of the table is one call of oc_gemm_run; what multiplies is chosen behind it.
+ *
+ *   C[m,n] = epilogue(A[m,k] B[k,n])      or      C += A B
+ *
+ * Sums are f32. linear.c and xent.c say which operand is which; gemm.c chooses the kernel per shape and processor;
+ * dnnl.c is oneDNN. Private to src/compute/cpu. */
+#ifndef OC_COMPUTE_CPU_GEMM_GEMM_H
+#define OC_COMPUTE_CPU_GEMM_GEMM_H
+
+#include "compute/cpu/cpu.h"
+
+/* An operand as it lies in memory. Element (i, j) is at i * ld + j, or at j * ld + i when `trans`. */
+typedef struct oc_gemm_operand {
+    const void *p;
+    oc_dtype type; /* OC_F32 or OC_BF16 */
+    bool trans;
+    size_t ld;
+} oc_gemm_operand;
+
+typedef struct oc_gemm {
+    int m, n, k; /* all > 0 */
+    oc_dtype t;  /* what the operands are rounded to before they are multiplied; A has this type already */
+    oc_gemm_operand a, b;
+    void *c;
+    oc_dtype c_type;
+    size_t ldc;
+    bool accumulate;      /* C += A B, rounded once; no epilogue then */
+    const oc_epilogue *e; /* NULL: none. Its tensors have c_type and stride ldc */
+    oc_matrix *w;         /* the matrix that B is a view of, or NULL: kernels may keep a packed copy there */
+} oc_gemm;
+
+void oc_gemm_run(oc_compute *c, const oc_gemm *g);
+
+/* ---- Matrix handles -------------------------------------------------------------------------------------------------
+ * A packed copy belongs to one view of the matrix: B = W^T (forward) or B = W (gradient of the input). */
+typedef enum { OC_GEMM_FORWARD, OC_GEMM_BACKWARD, OC_GEMM_PACKS } oc_gemm_view;
+
+struct oc_matrix {
+    oc_matrix_desc d;
+    void *pack[OC_GEMM_PACKS];  /* of dnnl.c; NULL until the first use */
+    bool fresh[OC_GEMM_PACKS];  /* the copy holds the present values of the source */
+};
+
+/* ---- Per oc_compute ------------------------------------------------------------------------------------------------- */
+
+typedef struct oc_gemm_dnnl oc_gemm_dnnl; /* dnnl.c */
+
+/* Memory kept for the next call, apart from oc_compute_scratch since products are steps of other kernels. */
+typedef enum { OC_GEMM_BUFFER_A, OC_GEMM_BUFFER_B, OC_GEMM_BUFFER_C, OC_GEMM_BUFFER_LOGITS, OC_GEMM_BUFFERS } oc_gemm_buffer_id;
+
+typedef struct oc_gemm_state {
+    oc_gemm_dnnl *dnnl; /* NULL until the first product that oneDNN makes */
+    void *buffer[OC_GEMM_BUFFERS];
+    size_t buffer_bytes[OC_GEMM_BUFFERS];
+} oc_gemm_state;
+
+oc_gemm_state *oc_gemm_state_of(oc_compute *c); /* made at first use; aborts when memory is out */
+void *oc_gemm_buffer(oc_compute *c, oc_gemm_buffer_id id, size_t bytes); /* not cleared; growing loses the contents */
+
+/* ---- oneDNN (dnnl.c) ------------------------------------------------------------------------------------------------ */
+
+oc_gemm_dnnl *oc_gemm_dnnl_open(const oc_cpu_features *f);
+void oc_gemm_dnnl_close(oc_gemm_dnnl *d);
+/* C = A B + bias or C += A B: the rest of an epilogue is the caller's. A, and B where it is no matrix, have type t. */
+void oc_gemm_dnnl_run(oc_gemm_dnnl *d, const oc_gemm *g, const float *bias);
+void oc_gemm_dnnl_pack_free(void *pack);
+int oc_gemm_dnnl_cached(const oc_gemm_dnnl *d); /* primitives held now; tests look at it */
+
+/* ---- Epilogues without vector instructions of their own (epilogue.c) ------------------------------------------------- */
+
+/* Rows row0.. of g->c from the sums [rows, n] of those rows: bias, activation, residual, or accumulation. */
+void oc_gemm_finish(oc_compute *c, const oc_gemm *g, int row0, int rows, const float *sums);
+/* f32 copy [rows, cols], dense, of a bf16 matrix. */
+void oc_gemm_widen(oc_compute *c, float *y, const uint16_t *x, size_t ld, int rows, int cols);
+
+/* ---- Entries of the table --------------------------------------------------------------------------------------------- */
+
+void oc_gemm_linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x,
+                         const int32_t *target, oc_matrix *w, int n, float scale);
+
+#endif
