@@ -57,6 +57,16 @@ static void gradient_widened(oc_compute *c, const oc_gemm *g) {
     }
 }
 
+/* Weights of a bf16 product count as rounded to bf16, also where they are multiplied as f32: what to pack then. */
+static const float *rounded_weights(oc_compute *c, const oc_matrix *w) {
+    size_t n = (size_t)w->d.rows * (size_t)w->d.cols;
+    float *r = oc_gemm_buffer(c, OC_GEMM_BUFFER_B, n * sizeof *r);
+    const float *from = w->d.w;
+#pragma omp parallel for num_threads(c->threads)
+    for (size_t i = 0; i < n; i++) r[i] = oc_bf16_to_f32(oc_f32_to_bf16(from[i]));
+    return r;
+}
+
 /* In chunks of rows: widen A where needed, multiply into an f32 buffer, finish from there. */
 static void run_dnnl_in_chunks(oc_compute *c, const oc_gemm *g, bool widen) {
     enum { CHUNK = 256 };
@@ -65,6 +75,8 @@ static void run_dnnl_in_chunks(oc_compute *c, const oc_gemm *g, bool widen) {
     part.c_type = OC_F32;
     part.ldc = (size_t)g->n;
     part.accumulate = false;
+    if (widen && g->b.type == OC_F32 && !g->w->fresh[g->b.trans ? OC_GEMM_FORWARD : OC_GEMM_BACKWARD])
+        part.b.p = rounded_weights(c, g->w);
     for (int i = 0; i < g->m; i += CHUNK) {
         part.m = OC_MIN(CHUNK, g->m - i);
         part.a.p = (const char *)g->a.p + (size_t)i * g->a.ld * oc_dtype_size(g->t);
