@@ -7,5 +7,6 @@ OC_GROUP("Measure")
 OC_GROUP("Train")
 
 OC_GROUP("Data and formats")
+OC_COMMAND(data_synth)
 
 OC_GROUP("Benchmarks")
