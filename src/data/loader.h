@@ -18,7 +18,7 @@ typedef struct oc_augment {
 
 typedef struct oc_image_options {
     int size;                 /* S */
-    int aspect;               /* oc_resize_aspect of resize.h: 0 stretch, 1 pad, 2 pad_after */
+    oc_aspect aspect;
     float mean[3], std[3];
     oc_augment augment;
 } oc_image_options;

@@ -13,17 +13,12 @@
 
 #include "base/base.h"
 #include "compute/compute.h"
+#include "data/resize.h"
 
 /* Who sees whom in the decoder (DESIGN 1). */
 typedef enum { OC_MASK_PREFIX, OC_MASK_CAUSAL, OC_MASK_ISOLATED, OC_MASK_COUNT } oc_mask;
 
-/* How an image becomes a square. */
-typedef enum {
-    OC_ASPECT_STRETCH,   /* resize to the square, as SigLIP's processor does */
-    OC_ASPECT_PAD,       /* pad to a square with the mean colour, then resize */
-    OC_ASPECT_PAD_AFTER, /* resize keeping the aspect, then pad, as llama.cpp does */
-    OC_ASPECT_COUNT
-} oc_aspect;
+enum { OC_ASPECT_COUNT = OC_ASPECT_PAD_AFTER + 1 };
 
 typedef struct oc_vision_config {
     int hidden, layers, heads, mlp, image_size, patch_size;

@@ -1,0 +1,78 @@
+#include "train/optimizer.h"
+
+#include <math.h>
+#include <string.h>
+
+oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
+    if (o->n_ranges == o->capacity) {
+        int capacity = o->capacity ? 2 * o->capacity : 64;
+        oc_range *p = oc_realloc(o->range, (size_t)o->n_ranges * sizeof *p, (size_t)capacity * sizeof *p);
+        if (!p) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the optimizer");
+        o->range = p;
+        o->capacity = capacity;
+    }
+    o->range[o->n_ranges++] = *r;
+    return OC_OK;
+}
+
+oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT], float *const ema[OC_PART_COUNT],
+                                 bool with_unused, oc_error *err) {
+    const oc_params *p = &m->params;
+    for (int i = 0; i < p->count; i++) {
+        const oc_param *r = &p->row[i];
+        if (!p->g[r->part] || (r->unused && !with_unused)) continue;
+        oc_range *last = o->n_ranges ? &o->range[o->n_ranges - 1] : NULL;
+        float *w = p->w[r->part] + r->offset;
+        if (last && last->w + last->n == w && last->decay == r->decay) {
+            last->n += r->n;
+            continue;
+        }
+        oc_range range = {.w = w, .g = p->g[r->part] + r->offset, .m = p->m[r->part] + r->offset, .v = p->v[r->part] + r->offset,
+                          .ema = ema && ema[r->part] ? ema[r->part] + r->offset : NULL, .n = r->n, .lr = lr[r->part], .decay = r->decay};
+        OC_TRY(oc_optimizer_add(o, &range, err));
+    }
+    return OC_OK;
+}
+
+void oc_optimizer_close(oc_optimizer *o) {
+    oc_free(o->range);
+    o->range = NULL;
+    o->n_ranges = o->capacity = 0;
+}
+
+static void update_ema(oc_optimizer *o) {
+    double t = (double)o->step, d = fmin(o->opt.ema, (1 + t) / (10 + t));
+    for (int i = 0; i < o->n_ranges; i++) {
+        oc_range *r = &o->range[i];
+        if (!r->ema) continue;
+        float keep = (float)d, add = (float)(1 - d);
+        float *restrict e = r->ema;
+        const float *restrict w = r->w;
+        for (size_t j = 0; j < r->n; j++) e[j] = keep * e[j] + add * w[j];
+    }
+}
+
+bool oc_optimizer_step(oc_optimizer *o, double factor, double loss) {
+    oc_compute *c = o->compute;
+    double sq = 0;
+    for (int i = 0; i < o->n_ranges; i++) sq += c->ops.sum_squares(c, o->range[i].g, o->range[i].n);
+    o->last_norm = sqrt(sq);
+    bool finite = isfinite(o->last_norm) && isfinite(loss);
+    if (finite) {
+        o->step++;
+        o->skipped_in_a_row = 0;
+        double clip = o->opt.clip > 0 ? fmin(1, o->opt.clip / (o->last_norm + 1e-6)) : 1;
+        for (int i = 0; i < o->n_ranges; i++) {
+            oc_range *r = &o->range[i];
+            oc_adamw a = {.lr = (float)(r->lr * factor), .beta1 = (float)o->opt.beta1, .beta2 = (float)o->opt.beta2, .eps = (float)o->opt.eps,
+                          .decay = r->decay ? (float)o->opt.weight_decay : 0, .grad_scale = (float)clip, .step = (int)o->step};
+            c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
+        }
+        if (o->opt.ema > 0) update_ema(o);
+    } else {
+        o->skipped++;
+        o->skipped_in_a_row++;
+    }
+    for (int i = 0; i < o->n_ranges; i++) memset(o->range[i].g, 0, o->range[i].n * sizeof(float));
+    return finite;
+}
