@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/signals.h"
+#include "base/text.h"
 #include "cli/cli.h"
 
 /* --- The list of commands ------------------------------------------------------------------------------------------- */

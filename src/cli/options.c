@@ -1,45 +1,12 @@
 #include "cli/options.h"
 
-#include <errno.h>
-#include <limits.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-enum { MAX_OPTIONS = 128, MAX_WORD = 64, HELP_COLUMN = 26, HELP_WIDTH = 100 };
+#include "base/text.h"
+
+enum { MAX_OPTIONS = 128, HELP_COLUMN = 26, HELP_WIDTH = 100 };
 
 static int kind_of(const oc_option *o) { return o->kind & ~OPT_REQUIRED; }
-
-/* --- Suggestions ---------------------------------------------------------------------------------------------------- */
-
-/* Optimal string alignment distance: insert, delete, replace, swap neighbours. */
-static int distance(const char *a, const char *b) {
-    int n = (int)strlen(a), m = (int)strlen(b), row[3][MAX_WORD + 1];
-    if (n > MAX_WORD || m > MAX_WORD) return INT_MAX;
-    for (int j = 0; j <= m; j++) row[0][j] = j;
-    for (int i = 1; i <= n; i++) {
-        int *now = row[i % 3], *up = row[(i + 2) % 3], *up2 = row[(i + 1) % 3];
-        now[0] = i;
-        for (int j = 1; j <= m; j++) {
-            int d = up[j - 1] + (a[i - 1] != b[j - 1]);
-            d = OC_MIN(d, OC_MIN(up[j], now[j - 1]) + 1);
-            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) d = OC_MIN(d, up2[j - 2] + 1);
-            now[j] = d;
-        }
-    }
-    return row[n % 3][m];
-}
-
-const char *oc_nearest(const char *word, const char *const *names, int n) {
-    const char *best = NULL;
-    int best_d = INT_MAX, length = (int)strlen(word), limit = OC_MAX(1, length / 3);
-    for (int i = 0; i < n; i++) {
-        int d = distance(word, names[i]);
-        if (d > limit && length >= 4 && !strncmp(word, names[i], (size_t)length)) d = limit; /* cut short */
-        if (d <= limit && d < best_d) best = names[i], best_d = d;
-    }
-    return best;
-}
 
 static oc_status fail_unknown(const oc_option *table, const char *name, oc_error *err) {
     const char *names[MAX_OPTIONS];
@@ -53,55 +20,17 @@ static oc_status fail_unknown(const oc_option *table, const char *name, oc_error
 
 /* --- Values --------------------------------------------------------------------------------------------------------- */
 
-/* "LO..HI", either end optional. */
-static void parse_range(const char *spec, double *lo, double *hi) {
-    *lo = -INFINITY;
-    *hi = INFINITY;
-    if (!spec) return;
-    const char *dots = strstr(spec, "..");
-    OC_ASSERT(dots);
-    if (dots > spec) *lo = strtod(spec, NULL);
-    if (dots[2]) *hi = strtod(dots + 2, NULL);
-}
-
 static oc_status fail_value(const oc_option *o, const char *value, const char *wanted, oc_error *err) {
     bool range = o->spec && kind_of(o) != OPT_ENUM;
     return oc_fail(err, OC_ERR_ARG, "%s %s: %s%s%s was expected", o->name, *value ? value : "\"\"", wanted,
                    o->spec ? (range ? " in " : " ") : "", o->spec ? o->spec : "");
 }
 
-static oc_status set_int(const oc_option *o, const char *value, oc_error *err) {
-    double lo, hi;
-    char *end;
-    parse_range(o->spec, &lo, &hi);
-    errno = 0;
-    long v = strtol(value, &end, 10);
-    bool bad = end == value || *end || errno || v < INT_MIN || v > INT_MAX || (double)v < lo || (double)v > hi;
-    if (bad) return fail_value(o, value, "an integer", err);
-    *(int *)o->field = (int)v;
-    return OC_OK;
-}
-
-static oc_status set_double(const oc_option *o, const char *value, oc_error *err) {
-    double lo, hi;
-    char *end;
-    parse_range(o->spec, &lo, &hi);
-    double v = strtod(value, &end);
-    if (end == value || *end || !isfinite(v) || v < lo || v > hi) return fail_value(o, value, "a number", err);
-    *(double *)o->field = v;
-    return OC_OK;
-}
-
 static oc_status set_enum(const oc_option *o, const char *value, oc_error *err) {
-    size_t n = strlen(value);
-    int index = 0;
-    for (const char *s = o->spec; s; index++) {
-        const char *next = strchr(s, '|');
-        size_t len = next ? (size_t)(next - s) : strlen(s);
-        if (len == n && !memcmp(s, value, n)) return *(int *)o->field = index, OC_OK;
-        s = next ? next + 1 : NULL;
-    }
-    return fail_value(o, value, "one of", err);
+    int index = oc_word_index(o->spec, value);
+    if (index < 0) return fail_value(o, value, "one of", err);
+    *(int *)o->field = index;
+    return OC_OK;
 }
 
 static oc_status add_to_list(oc_string_list *list, const char *value, oc_error *err) {
@@ -115,8 +44,8 @@ static oc_status add_to_list(oc_string_list *list, const char *value, oc_error *
 
 static oc_status set_value(const oc_option *o, const char *value, oc_error *err) {
     switch (kind_of(o)) {
-    case OPT_INT: return set_int(o, value, err);
-    case OPT_DOUBLE: return set_double(o, value, err);
+    case OPT_INT: return oc_parse_int(value, o->spec, o->field) ? OC_OK : fail_value(o, value, "an integer", err);
+    case OPT_DOUBLE: return oc_parse_double(value, o->spec, o->field) ? OC_OK : fail_value(o, value, "a number", err);
     case OPT_ENUM: return set_enum(o, value, err);
     case OPT_LIST: return add_to_list(o->field, value, err);
     default: *(const char **)o->field = value; return OC_OK;
@@ -213,9 +142,9 @@ static void describe_value(const oc_option *o, oc_strbuf *text) {
         if (*(const char **)o->field) oc_strbuf_printf(text, " (default %s)", *(const char **)o->field);
         break;
     case OPT_ENUM: {
-        const char *s = o->spec;
-        for (int i = *(int *)o->field; i > 0; i--) s = strchr(s, '|') + 1;
-        oc_strbuf_printf(text, " (default %.*s)", (int)strcspn(s, "|"), s);
+        int len;
+        const char *word = oc_word_at(o->spec, *(int *)o->field, &len);
+        oc_strbuf_printf(text, " (default %.*s)", len, word);
         break;
     }
     default: break;

@@ -51,7 +51,4 @@ void oc_options_free(const oc_option *table);
 /* Adds one paragraph per option: name, value, help, allowed values, default. */
 void oc_options_describe(const oc_option *table, oc_strbuf *out);
 
-/* The candidate that a mistyped word most likely meant, or NULL when none is near. names[n]. */
-const char *oc_nearest(const char *word, const char *const *names, int n);
-
 #endif

@@ -111,21 +111,6 @@ static void required(void **state) {
     assert_string_equal(err.msg, "--out is missing");
 }
 
-static void nearest(void **state) {
-    OC_UNUSED(state);
-    static const char *const names[] = {"train", "tokenize", "pretrain vision", "eval"};
-    assert_string_equal(oc_nearest("trian", names, 4), "train");
-    assert_string_equal(oc_nearest("toknise", names, 4), "tokenize");
-    assert_string_equal(oc_nearest("pretrain", names, 4), "pretrain vision");
-    assert_string_equal(oc_nearest("evla", names, 4), "eval");
-    assert_null(oc_nearest("xyz", names, 4));
-    assert_null(oc_nearest("", names, 4));
-    char longer[500];
-    memset(longer, 'a', sizeof longer);
-    longer[499] = 0;
-    assert_null(oc_nearest(longer, names, 4));
-}
-
 static void help_text(void **state) {
     OC_UNUSED(state);
     parse(NULL, NULL);
@@ -141,7 +126,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_and_positionals), cmocka_unit_test(lists_and_the_end_of_options),
         cmocka_unit_test(ranges),   cmocka_unit_test(wrong_usage), cmocka_unit_test(required),
-        cmocka_unit_test(nearest),  cmocka_unit_test(help_text),
+        cmocka_unit_test(help_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
