@@ -1,0 +1,382 @@
+#include "train/recipe.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/text.h"
+
+#define RECIPE_MAX_BYTES ((size_t)1 << 20)
+
+/* --- The tables: key, type, place, range or words, default, meaning -------------------------------------------------- */
+
+#define BOOL(T, key_, member, init_, help_) {.key = key_, .kind = SET_BOOL, .offset = offsetof(T, member), .init = init_, .help = help_}
+#define INT(T, key_, member, range, init_, help_)                                                                      \
+    {.key = key_, .kind = SET_INT, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_}
+#define NEED_INT(T, key_, member, range, help_)                                                                        \
+    {.key = key_, .kind = SET_INT | SET_REQUIRED, .offset = offsetof(T, member), .spec = range, .help = help_}
+#define NUM(T, key_, member, range, init_, help_)                                                                      \
+    {.key = key_, .kind = SET_DOUBLE, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_}
+#define WORD(T, key_, member, words, init_, help_)                                                                     \
+    {.key = key_, .kind = SET_ENUM, .offset = offsetof(T, member), .spec = words, .init = init_, .help = help_}
+#define TEXT(T, key_, member, init_, help_) {.key = key_, .kind = SET_STRING, .offset = offsetof(T, member), .init = init_, .help = help_}
+#define PATH(T, key_, member, help_) {.key = key_, .kind = SET_PATH, .offset = offsetof(T, member), .help = help_}
+#define GROUP(T, key_, member, table, help_) {.key = key_, .kind = SET_GROUP, .offset = offsetof(T, member), .fields = table, .help = help_}
+#define INLINE(T, member, table) {.kind = SET_INLINE, .offset = offsetof(T, member), .fields = table}
+#define LIST(T, key_, member, table, type, help_)                                                                      \
+    {.key = key_, .kind = SET_LIST, .offset = offsetof(T, member), .fields = table, .size = sizeof(type), .help = help_}
+
+/* The model. */
+static const oc_setting new_vision_table[] = {
+    NEED_INT(oc_recipe_new_vision, "hidden", hidden, "8..16384", "width"),
+    NEED_INT(oc_recipe_new_vision, "layers", layers, "1..256", "encoder layers"),
+    NEED_INT(oc_recipe_new_vision, "heads", heads, "1..256", "attention heads; they divide the width"),
+    NEED_INT(oc_recipe_new_vision, "mlp", mlp, "8..65536", "inner width of the MLP"),
+    NEED_INT(oc_recipe_new_vision, "image_size", image_size, "8..4096", "pixels on a side"),
+    NEED_INT(oc_recipe_new_vision, "patch_size", patch_size, "2..256", "pixels on a side of a patch"),
+    {0}};
+
+static const oc_setting new_text_table[] = {
+    NEED_INT(oc_recipe_new_text, "hidden", hidden, "8..16384", "width"),
+    NEED_INT(oc_recipe_new_text, "layers", layers, "1..256", "decoder layers"),
+    NEED_INT(oc_recipe_new_text, "heads", heads, "1..256", "query heads; they divide the width into even parts"),
+    INT(oc_recipe_new_text, "kv_heads", kv_heads, "0..256", "0", "key/value heads; they divide the query heads; 0: as many"),
+    NEED_INT(oc_recipe_new_text, "mlp", mlp, "8..65536", "inner width of the MLP"),
+    INT(oc_recipe_new_text, "max_positions", max_positions, "16..1048576", "4096", "longest sequence"),
+    NUM(oc_recipe_new_text, "rope_theta", rope_theta, "1..1e9", "1e6", "base of the rotary positions"),
+    BOOL(oc_recipe_new_text, "tie", tie, "true", "input and output embedding are one matrix"),
+    {0}};
+
+static const oc_setting towers_table[] = {
+    PATH(oc_recipe_towers, "vision", vision, "SigLIP checkpoint folder"),
+    PATH(oc_recipe_towers, "text", text, "Qwen2 checkpoint folder"),
+    {0}};
+
+static const oc_setting new_table[] = {
+    GROUP(oc_recipe_new, "vision", vision, new_vision_table, "sizes of a new vision tower"),
+    GROUP(oc_recipe_new, "text", text, new_text_table, "sizes of a new decoder; the vocabulary is the tokenizer's"),
+    {0}};
+
+static const oc_setting projector_table[] = {
+    INT(oc_recipe_projector, "hidden", hidden, "0..65536", "0", "inner width; 0: the decoder's width"),
+    INT(oc_recipe_projector, "merge", merge, "1..16", "1", "s: s x s neighbouring patches become one visual token"),
+    WORD(oc_recipe_projector, "act", act, "gelu_tanh|gelu", "gelu_tanh", "activation"),
+    {0}};
+
+static const oc_setting model_table[] = {
+    PATH(oc_recipe_model, "init", init, "a checkpoint folder of the whole model to start from, instead of towers and new"),
+    GROUP(oc_recipe_model, "towers", towers, towers_table, "folders that the towers are read from"),
+    GROUP(oc_recipe_model, "new", fresh, new_table, "sizes of towers that begin with random weights"),
+    GROUP(oc_recipe_model, "projector", projector, projector_table, "between the towers; not with init"),
+    WORD(oc_recipe_model, "mask", mask, "causal|prefix|isolated", "prefix", "which keys visual tokens see"),
+    WORD(oc_recipe_model, "aspect", aspect, "stretch|pad", "stretch", "how images become square"),
+    PATH(oc_recipe_model, "tokenizer", tokenizer, "tokenizer.json or a folder with one; default: that of the checkpoint"),
+    {0}};
+
+/* Data. */
+static const oc_setting dataset_table[] = {
+    WORD(oc_recipe_dataset, "kind", kind, "llava|coco|scenes", "llava", "format of the json file"),
+    {.key = "json", .kind = SET_PATH | SET_REQUIRED, .offset = offsetof(oc_recipe_dataset, json), .help = "the samples"},
+    PATH(oc_recipe_dataset, "images", images, "folder, tar file or pattern of tar files; default: data.images"),
+    TEXT(oc_recipe_dataset, "prompt", prompt, NULL, "question put before a caption (coco)"),
+    TEXT(oc_recipe_dataset, "prompt_suffix", prompt_suffix, NULL, "added to every question"),
+    TEXT(oc_recipe_dataset, "sampling", sampling_text, "all", "all, first:N, end:N or random:N; N may be a percentage (first:10%)"),
+    NUM(oc_recipe_dataset, "weight", weight, "0.001..1000", "1", "how often an epoch goes through the samples"),
+    INT(oc_recipe_dataset, "captions_per_image", captions_per_image, "0..1000", "0", "captions used of each image; 0: all"),
+    BOOL(oc_recipe_dataset, "group_by_image", group_by_image, "false", "samples of one image become one sequence"),
+    BOOL(oc_recipe_dataset, "lowercase", lowercase, "false", "answers in lower case"),
+    {0}};
+
+static const oc_setting augment_table[] = {
+    NUM(oc_recipe_augment, "crop_min", crop_min, "0.05..1", "1", "smallest part of the area that a random crop keeps"),
+    NUM(oc_recipe_augment, "flip", flip, "0..1", "0", "probability of mirroring; wrong for data with left and right"),
+    NUM(oc_recipe_augment, "colour_jitter", colour_jitter, "0..1", "0", "strength of random brightness, contrast, saturation"),
+    {0}};
+
+static const oc_setting data_table[] = {
+    PATH(oc_recipe_data, "images", images, "image folder of datasets that name none"),
+    INT(oc_recipe_data, "loader_threads", loader_threads, "1..256", "2", "threads that decode and tokenize"),
+    GROUP(oc_recipe_data, "augment", augment, augment_table, "random changes to training images"),
+    {.key = "on_bad", .kind = SET_ENUM, .offset = offsetof(oc_recipe_data, on_bad), .spec = "fail|skip", .init = "fail",
+     .help = "what an unreadable sample does"},
+    INT(oc_recipe_data, "max_bad", max_bad, "0..1000000000", "100", "unreadable samples that are skipped before the run fails"),
+    {0}};
+
+/* Stages. */
+static const oc_setting budget_table[] = {
+    NUM(oc_recipe_budget, "epochs", epochs, "0..100000", NULL, "passes over the data (may be a fraction); 1 when nothing is given"),
+    INT(oc_recipe_budget, "steps", steps, "0..1000000000", NULL, "optimizer steps, instead of epochs"),
+    NUM(oc_recipe_budget, "minutes", minutes, "0..10000000", NULL, "time, instead of epochs; the schedule follows the clock"),
+    {0}};
+
+static const oc_setting schedule_table[] = {
+    WORD(oc_recipe_schedule, "kind", curve.kind, "cosine|linear|constant", "cosine", "shape after the warm-up"),
+    NUM(oc_recipe_schedule, "warmup", curve.warmup, "0..1", "0.03", "part of the stage in which the rate rises"),
+    NUM(oc_recipe_schedule, "min_ratio", curve.min_ratio, "0..1", "0", "last rate over the highest"),
+    {0}};
+
+static const oc_setting optim_table[] = {
+    GROUP(oc_recipe_optim, "schedule", schedule, schedule_table, "learning rate over the stage"),
+    NUM(oc_recipe_optim, "weight_decay", weight_decay, "0..1", "0", "AdamW decay, of matrices only"),
+    NUM(oc_recipe_optim, "beta1", beta1, "0..0.9999", "0.9", "AdamW"),
+    NUM(oc_recipe_optim, "beta2", beta2, "0..0.99999", "0.95", "AdamW"),
+    NUM(oc_recipe_optim, "eps", eps, "1e-12..1e-2", "1e-8", "AdamW"),
+    NUM(oc_recipe_optim, "clip", clip, "0..1000000", "1", "largest norm of the gradient; 0: no clipping"),
+    {0}};
+
+static const oc_setting rates_table[] = {
+    NUM(oc_recipe_rates, "vision", vision, "0..10", "0", "learning rate of the vision tower; 0: frozen"),
+    NUM(oc_recipe_rates, "projector", projector, "0..10", "0", "of the projector"),
+    NUM(oc_recipe_rates, "lm", lm, "0..10", "0", "of the decoder"),
+    {0}};
+
+static const oc_setting eval_table[] = {
+    WORD(oc_recipe_eval, "task", task, "caption|vqa", "caption", "what is measured"),
+    WORD(oc_recipe_eval, "kind", kind, "llava|coco|scenes", "coco", "format of the json file"),
+    {.key = "json", .kind = SET_PATH | SET_REQUIRED, .offset = offsetof(oc_recipe_eval, json), .help = "the samples"},
+    PATH(oc_recipe_eval, "images", images, "folder or tar files; default: data.images"),
+    TEXT(oc_recipe_eval, "prompt", prompt, NULL, "question for captions"),
+    INT(oc_recipe_eval, "limit", limit, "0..1000000000", "0", "samples used; 0: all"),
+    INT(oc_recipe_eval, "max_new_tokens", max_new_tokens, "1..4096", "64", "longest answer"),
+    {0}};
+
+static const oc_setting stage_table[] = {
+    {.key = "name", .kind = SET_STRING | SET_REQUIRED, .offset = offsetof(oc_recipe_stage, name),
+     .help = "letters, digits, - and _; names the stage's checkpoint"},
+    INLINE(oc_recipe_stage, budget, budget_table),
+    INT(oc_recipe_stage, "batch", batch, "1..1048576", "32", "samples of one optimizer step"),
+    INT(oc_recipe_stage, "micro_batch", micro_batch, "0..65536", "0", "samples computed at a time; 0: what fits"),
+    INT(oc_recipe_stage, "max_tokens", max_tokens, "0..16777216", "0", "tokens computed at a time; 0: what fits"),
+    GROUP(oc_recipe_stage, "train", train, rates_table, "learning rates; what has none is frozen"),
+    INLINE(oc_recipe_stage, optim, optim_table),
+    WORD(oc_recipe_stage, "mask", mask, "causal|prefix|isolated|model", "model", "model: that of the model"),
+    WORD(oc_recipe_stage, "template", chat_template, "plain|chat", "chat", "plain: image and answer only, chat: the chat template"),
+    NUM(oc_recipe_stage, "ema", ema, "0..0.99999", "0", "decay of averaged weights, which are then saved; 0: off"),
+    LIST(oc_recipe_stage, "datasets", datasets, dataset_table, oc_recipe_dataset, "what is learned from"),
+    INT(oc_recipe_stage, "save_every", save_every, "0..1000000000", "0", "steps between checkpoints; 0: at the end only"),
+    INT(oc_recipe_stage, "eval_every", eval_every, "0..1000000000", "0", "steps between evaluations; 0: at the end only"),
+    GROUP(oc_recipe_stage, "eval", eval, eval_table, "measurement during the stage; none without it"),
+    {0}};
+
+/* Pretraining. */
+static const oc_setting text_encoder_table[] = {
+    INT(oc_recipe_text_encoder, "hidden", hidden, "0..16384", "0", "width; 0: as the vision tower, like the next three"),
+    INT(oc_recipe_text_encoder, "layers", layers, "0..256", "0", "encoder layers"),
+    INT(oc_recipe_text_encoder, "heads", heads, "0..256", "0", "attention heads"),
+    INT(oc_recipe_text_encoder, "mlp", mlp, "0..65536", "0", "inner width of the MLP"),
+    {0}};
+
+static const oc_setting pretrain_vision_table[] = {
+    INLINE(oc_recipe_pretrain_vision, budget, budget_table),
+    INT(oc_recipe_pretrain_vision, "batch", batch, "2..1048576", "128", "image-text pairs that are told apart at once"),
+    INT(oc_recipe_pretrain_vision, "micro_batch", micro_batch, "0..65536", "0", "pairs computed at a time; 0: what fits"),
+    INT(oc_recipe_pretrain_vision, "max_text", max_text, "4..1024", "64", "tokens of a text; longer ones are cut"),
+    NUM(oc_recipe_pretrain_vision, "lr", lr, "0..10", "1e-3", "learning rate"),
+    INLINE(oc_recipe_pretrain_vision, optim, optim_table),
+    GROUP(oc_recipe_pretrain_vision, "text", text, text_encoder_table, "the text encoder, thrown away afterwards"),
+    LIST(oc_recipe_pretrain_vision, "datasets", datasets, dataset_table, oc_recipe_dataset, "images with texts"),
+    INT(oc_recipe_pretrain_vision, "save_every", save_every, "0..1000000000", "0", "steps between checkpoints"),
+    {0}};
+
+static const oc_setting pretrain_text_table[] = {
+    INLINE(oc_recipe_pretrain_text, budget, budget_table),
+    INT(oc_recipe_pretrain_text, "batch", batch, "1..1048576", "32", "sequences of one optimizer step"),
+    INT(oc_recipe_pretrain_text, "micro_batch", micro_batch, "0..65536", "0", "sequences computed at a time; 0: what fits"),
+    INT(oc_recipe_pretrain_text, "length", length, "8..1048576", "256", "tokens of a sequence"),
+    NUM(oc_recipe_pretrain_text, "lr", lr, "0..10", "1e-3", "learning rate"),
+    INLINE(oc_recipe_pretrain_text, optim, optim_table),
+    {.key = "files", .kind = SET_PATHS, .offset = offsetof(oc_recipe_pretrain_text, files),
+     .help = "text files, or JSON lines with \"text\""},
+    LIST(oc_recipe_pretrain_text, "datasets", datasets, dataset_table, oc_recipe_dataset, "used without their images"),
+    INT(oc_recipe_pretrain_text, "save_every", save_every, "0..1000000000", "0", "steps between checkpoints"),
+    {0}};
+
+/* The whole. */
+static const oc_setting log_table[] = {
+    INT(oc_recipe_log, "every", every, "1..1000000", "10", "steps between lines"),
+    BOOL(oc_recipe_log, "tensorboard", tensorboard, "true", "event files in the output folder"),
+    {0}};
+
+static const oc_setting recipe_table[] = {
+    {.key = "vars", .kind = SET_VARS, .help = "values of `${name}`; `--set name=value` goes before them"},
+    TEXT(oc_recipe, "out", out, NULL, "folder for checkpoints and logs, relative to the current folder; `--out` goes before it"),
+    INT(oc_recipe, "seed", seed, "0..2147483647", "1", "of weights, order and augmentation"),
+    INT(oc_recipe, "threads", threads, "0..1024", "0", "0: all cores"),
+    WORD(oc_recipe, "dtype", dtype, "auto|f32|bf16", "auto", "arithmetic; auto: bf16 where the processor multiplies it"),
+    {.key = "memory", .kind = SET_BYTES, .offset = offsetof(oc_recipe, memory_bytes), .help = "most memory to plan with; default: the machine's"},
+    GROUP(oc_recipe, "model", model, model_table, "where the weights come from"),
+    GROUP(oc_recipe, "data", data, data_table, "what all datasets share"),
+    LIST(oc_recipe, "stages", stages, stage_table, oc_recipe_stage, "run by `ocellus train`, in this order"),
+    GROUP(oc_recipe, "log", log, log_table, "what is recorded"),
+    GROUP(oc_recipe, "pretrain_vision", pretrain_vision, pretrain_vision_table, "run by `ocellus pretrain vision`"),
+    GROUP(oc_recipe, "pretrain_text", pretrain_text, pretrain_text_table, "run by `ocellus pretrain text`"),
+    {0}};
+
+/* --- What must go together ------------------------------------------------------------------------------------------ */
+
+static oc_status fail_rule(const oc_recipe *r, int line, const char *where, const char *rule, oc_error *err) {
+    return oc_fail(err, OC_ERR_FORMAT, "%s:%d: %s: %s", r->path, line ? line : 1, where, rule);
+}
+
+static oc_status check_budget(const oc_recipe *r, oc_recipe_budget *b, int line, const char *where, oc_error *err) {
+    int given = (b->epochs > 0) + (b->steps > 0) + (b->minutes > 0);
+    if (given > 1) return fail_rule(r, line, where, "give one of epochs, steps and minutes", err);
+    if (given == 0) b->epochs = 1;
+    return OC_OK;
+}
+
+/* all | first:N | end:N | random:N, N a count or a percentage. */
+static bool parse_sampling(oc_recipe_dataset *d) {
+    const char *colon = strchr(d->sampling_text, ':');
+    if (!colon) return d->sampling = OC_RECIPE_SAMPLE_ALL, !strcmp(d->sampling_text, "all");
+    char kind[16] = "", number[32] = "";
+    size_t n = (size_t)(colon - d->sampling_text), digits = strlen(colon + 1);
+    if (n >= sizeof kind || digits == 0 || digits >= sizeof number) return false;
+    memcpy(kind, d->sampling_text, n);
+    memcpy(number, colon + 1, digits);
+    int index = oc_word_index("all|first|end|random", kind), count;
+    d->sampling = (oc_recipe_sampling)OC_MAX(index, 0);
+    if (number[digits - 1] == '%') {
+        number[digits - 1] = 0;
+        d->sampling_is_part = oc_parse_double(number, "0..100", &d->sampling_n);
+        d->sampling_n /= 100;
+        return index > 0 && d->sampling_is_part && d->sampling_n > 0;
+    }
+    if (index <= 0 || !oc_parse_int(number, "1..", &count)) return false;
+    d->sampling_n = count;
+    return true;
+}
+
+static oc_status check_datasets(const oc_recipe *r, oc_list *datasets, const char *where, oc_error *err) {
+    for (int i = 0; i < datasets->n; i++) {
+        oc_recipe_dataset *d = (oc_recipe_dataset *)datasets->item + i;
+        char path[128];
+        snprintf(path, sizeof path, "%s.datasets[%d].sampling", where, i);
+        if (!parse_sampling(d))
+            return fail_rule(r, d->line, path, "all, first:N, end:N or random:N was expected, N a count or a percentage", err);
+        if (!d->images && r->data.images && !(d->images = oc_strdup(r->data.images)))
+            return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", r->path);
+    }
+    return OC_OK;
+}
+
+static oc_status check_heads(const oc_recipe *r, int line, const char *where, int hidden, int heads, int multiple, oc_error *err) {
+    if (hidden % (heads * multiple) == 0) return OC_OK;
+    return oc_fail(err, OC_ERR_FORMAT, "%s:%d: %s: hidden %d is not a multiple of %s%d heads", r->path, line, where, hidden,
+                   multiple > 1 ? "twice " : "", heads);
+}
+
+static oc_status check_new(const oc_recipe *r, oc_error *err) {
+    const oc_recipe_new_vision *v = &r->model.fresh.vision;
+    const oc_recipe_new_text *t = &r->model.fresh.text;
+    if (v->line) {
+        OC_TRY(check_heads(r, v->line, "model.new.vision", v->hidden, v->heads, 1, err));
+        if (v->patch_size > v->image_size)
+            return fail_rule(r, v->line, "model.new.vision", "patch_size is larger than image_size", err);
+    }
+    if (!t->line) return OC_OK;
+    if (t->kv_heads > 0 && t->heads % t->kv_heads)
+        return fail_rule(r, t->line, "model.new.text", "heads is not a multiple of kv_heads", err);
+    return check_heads(r, t->line, "model.new.text", t->hidden, t->heads, 2, err);
+}
+
+/* Each tower has one source, or init has all. */
+static oc_status check_model(const oc_recipe *r, oc_error *err) {
+    const oc_recipe_model *m = &r->model;
+    bool new_vision = m->fresh.vision.line, new_text = m->fresh.text.line;
+    if (m->init && (m->towers.line || m->fresh.line || m->projector.line))
+        return fail_rule(r, m->line, "model", "init is a whole model: towers, new and projector don't go with it", err);
+    if (m->towers.vision && new_vision) return fail_rule(r, m->line, "model", "give towers.vision or new.vision, not both", err);
+    if (m->towers.text && new_text) return fail_rule(r, m->line, "model", "give towers.text or new.text, not both", err);
+    OC_TRY(check_new(r, err));
+    if (r->stages.n == 0 || m->init) return OC_OK;
+    if (!m->towers.vision && !new_vision)
+        return fail_rule(r, m->line, "model", "no vision tower: give init, towers.vision or new.vision", err);
+    if (!m->towers.text && !new_text)
+        return fail_rule(r, m->line, "model", "no decoder: give init, towers.text or new.text", err);
+    return OC_OK;
+}
+
+static bool is_file_name(const char *s) {
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_";
+    return *s && s[strspn(s, allowed)] == 0 && strlen(s) <= 64;
+}
+
+static oc_status check_stage(const oc_recipe *r, int i, oc_error *err) {
+    oc_recipe_stage *s = (oc_recipe_stage *)r->stages.item + i;
+    char where[64];
+    snprintf(where, sizeof where, "stages[%d]", i);
+    if (!is_file_name(s->name)) return fail_rule(r, s->line, where, "name: 1 to 64 letters, digits, - and _ were expected", err);
+    for (int j = 0; j < i; j++)
+        if (!strcmp(s->name, oc_recipe_stage_at(r, j)->name)) return fail_rule(r, s->line, where, "the name of an earlier stage", err);
+    if (s->train.vision <= 0 && s->train.projector <= 0 && s->train.lm <= 0)
+        return fail_rule(r, s->line, where, "nothing is trained: give train.vision, train.projector or train.lm a learning rate", err);
+    if (s->datasets.n == 0) return fail_rule(r, s->line, where, "datasets: at least one was expected", err);
+    if (s->micro_batch > s->batch) return fail_rule(r, s->line, where, "micro_batch is larger than batch", err);
+    if (s->mask == OC_RECIPE_MASK_ISOLATED + 1) s->mask = (int)r->model.mask;
+    OC_TRY(check_budget(r, &s->budget, s->line, where, err));
+    if (s->eval.line && !s->eval.images && r->data.images && !(s->eval.images = oc_strdup(r->data.images)))
+        return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", r->path);
+    return check_datasets(r, &s->datasets, where, err);
+}
+
+static oc_status check_pretrain(oc_recipe *r, oc_error *err) {
+    oc_recipe_pretrain_vision *v = &r->pretrain_vision;
+    oc_recipe_pretrain_text *t = &r->pretrain_text;
+    if (v->line) {
+        if (v->datasets.n == 0) return fail_rule(r, v->line, "pretrain_vision", "datasets: at least one was expected", err);
+        OC_TRY(check_budget(r, &v->budget, v->line, "pretrain_vision", err));
+        OC_TRY(check_datasets(r, &v->datasets, "pretrain_vision", err));
+    }
+    if (t->line) {
+        if (t->datasets.n + t->files.n == 0) return fail_rule(r, t->line, "pretrain_text", "files or datasets were expected", err);
+        OC_TRY(check_budget(r, &t->budget, t->line, "pretrain_text", err));
+        OC_TRY(check_datasets(r, &t->datasets, "pretrain_text", err));
+    }
+    return OC_OK;
+}
+
+static oc_status check_recipe(oc_recipe *r, oc_error *err) {
+    OC_TRY(check_model(r, err));
+    for (int i = 0; i < r->stages.n; i++) OC_TRY(check_stage(r, i, err));
+    OC_TRY(check_pretrain(r, err));
+    if (r->stages.n == 0 && !r->pretrain_vision.line && !r->pretrain_text.line)
+        return fail_rule(r, 1, "stages", "nothing to do: give stages, pretrain_vision or pretrain_text", err);
+    return OC_OK;
+}
+
+/* --- Open and close ------------------------------------------------------------------------------------------------- */
+
+oc_status oc_recipe_parse(oc_recipe *recipe, const char *text, size_t len, const char *path, const char *const *vars,
+                          int n_vars, oc_error *err) {
+    memset(recipe, 0, sizeof *recipe);
+    if (len > RECIPE_MAX_BYTES) return oc_fail(err, OC_ERR_FORMAT, "%s: larger than the limit of 1 MiB", path);
+    char *dir = oc_path_dir(path);
+    oc_status st = OC_OK;
+    if (!dir) st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
+    else st = oc_settings_read(recipe_table, recipe, sizeof *recipe, text, len, path, dir, vars, n_vars, err);
+    oc_free(dir);
+    if (st != OC_OK) return st;
+    recipe->path = oc_strdup(path);
+    st = recipe->path ? check_recipe(recipe, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
+    if (st != OC_OK) oc_recipe_close(recipe);
+    return st;
+}
+
+oc_status oc_recipe_open(oc_recipe *recipe, const char *path, const char *const *vars, int n_vars, oc_error *err) {
+    char *text;
+    size_t len;
+    memset(recipe, 0, sizeof *recipe);
+    OC_TRY(oc_file_read(&text, &len, path, RECIPE_MAX_BYTES, err));
+    oc_status st = oc_recipe_parse(recipe, text, len, path, vars, n_vars, err);
+    oc_free(text);
+    return st;
+}
+
+void oc_recipe_close(oc_recipe *recipe) {
+    oc_settings_free(recipe_table, recipe);
+    oc_free(recipe->path);
+    memset(recipe, 0, sizeof *recipe);
+}
+
+void oc_recipe_describe(oc_strbuf *out) { oc_settings_describe(recipe_table, out); }
