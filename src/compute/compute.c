@@ -97,9 +97,9 @@ static void fill(oc_ops *ops, level l, const oc_cpu_features *f) {
     oc_cpu_ref_fill(ops);
     if (l >= LEVEL_PORTABLE) oc_cpu_gemm_fill(ops, f);
 #if defined(__x86_64__)
-    if (l >= LEVEL_AVX2 && oc_cpu_avx2_fill) oc_cpu_avx2_fill(ops);
-    if (l >= LEVEL_AVX512 && oc_cpu_avx512_fill) oc_cpu_avx512_fill(ops);
-    if (l >= LEVEL_AVX512_BF16 && oc_cpu_avx512bf16_fill) oc_cpu_avx512bf16_fill(ops);
+    if (l >= LEVEL_AVX2) oc_cpu_avx2_fill(ops);
+    if (l >= LEVEL_AVX512) oc_cpu_avx512_fill(ops);
+    if (l >= LEVEL_AVX512_BF16) oc_cpu_avx512bf16_fill(ops);
 #endif
     ops->name = level_text[l].name;
 }

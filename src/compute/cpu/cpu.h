@@ -60,9 +60,9 @@ int oc_compute_backends(const char **names, int max);
 void oc_cpu_ref_fill(oc_ops *ops);
 void oc_cpu_gemm_fill(oc_ops *ops, const oc_cpu_features *f); /* linear_*, linear_xent, matrix_* */
 #if defined(__x86_64__)
-OC_CPU_OPTIONAL void oc_cpu_avx2_fill(oc_ops *ops);
-OC_CPU_OPTIONAL void oc_cpu_avx512_fill(oc_ops *ops);
-OC_CPU_OPTIONAL void oc_cpu_avx512bf16_fill(oc_ops *ops);
+void oc_cpu_avx2_fill(oc_ops *ops);
+void oc_cpu_avx512_fill(oc_ops *ops);
+void oc_cpu_avx512bf16_fill(oc_ops *ops);
 #endif
 
 #endif
