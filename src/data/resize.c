@@ -9,6 +9,9 @@
 
 #include <math.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
 enum { PRECISION = 22, BLOCK = 16 /* rows */, LANES = 3 * BLOCK };
 
@@ -72,55 +75,55 @@ done:
 
 /* ---- The kernel --------------------------------------------------------------------------------------------------- */
 
-typedef int32_t v8i __attribute__((vector_size(32)));
-typedef uint8_t v8u __attribute__((vector_size(8)));
-
-/* 8 * vectors outputs; `vectors` is a constant where this is inlined, so that acc stays in registers. */
-static inline __attribute__((always_inline)) void weigh_vectors(uint8_t *out, const uint8_t *in, size_t stride,
-                                                                const taps *t, const int vectors) {
-    v8i acc[4];
-    for (int v = 0; v < vectors; v++) acc[v] = (v8i){0} + (1 << (PRECISION - 1));
-    for (int i = 0; i < t->n; i++, in += stride)
-        for (int v = 0; v < vectors; v++) {
-            v8u b;
-            memcpy(&b, in + 8 * v, 8);
-            acc[v] += __builtin_convertvector(b, v8i) * t->k[i];
-        }
-    for (int v = 0; v < vectors; v++) {
-        v8i x = acc[v] >> PRECISION, over = x > 255;
-        x &= x > 0;
-        v8u b = __builtin_convertvector((x & ~over) | (over & 255), v8u);
-        memcpy(out + 8 * v, &b, 8);
-    }
-}
-
-static inline __attribute__((always_inline)) void weigh_any(uint8_t *out, const uint8_t *in, size_t stride,
-                                                            const taps *t, size_t n) {
-    size_t i = 0;
-    for (; i + 32 <= n; i += 32) weigh_vectors(out + i, in + i, stride, t, 4);
-    for (; i + 8 <= n; i += 8) weigh_vectors(out + i, in + i, stride, t, 1);
-    for (; i < n; i++) {
-        int32_t acc = 1 << (PRECISION - 1);
-        for (int j = 0; j < t->n; j++) acc += in[(size_t)j * stride + i] * t->k[j];
-        acc >>= PRECISION;
-        out[i] = (uint8_t)(acc < 0 ? 0 : acc > 255 ? 255 : acc);
-    }
-}
-
-static void weigh_portable(uint8_t *out, const uint8_t *in, size_t stride, const taps *t, size_t n) {
-    weigh_any(out, in, stride, t, n);
-}
-
+/* out [n] at in's columns [0, n). */
 typedef void (*weigh_fn)(uint8_t *out, const uint8_t *in, size_t stride, const taps *t, size_t n);
 
-#ifdef __x86_64__
-__attribute__((target("avx2"))) static void weigh_avx2(uint8_t *out, const uint8_t *in, size_t stride, const taps *t,
-                                                       size_t n) {
-    weigh_any(out, in, stride, t, n);
+static void weigh_plain(uint8_t *out, const uint8_t *in, size_t stride, const taps *t, size_t n) {
+    for (size_t i = 0; i < n; i += 32) {
+        size_t m = OC_MIN(n - i, 32);
+        int32_t acc[32];
+        for (size_t j = 0; j < m; j++) acc[j] = 1 << (PRECISION - 1);
+        for (int r = 0; r < t->n; r++)
+            for (size_t j = 0; j < m; j++) acc[j] += in[(size_t)r * stride + i + j] * t->k[r];
+        for (size_t j = 0; j < m; j++) {
+            int32_t v = acc[j] >> PRECISION;
+            out[i + j] = (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+        }
+    }
 }
-static weigh_fn choose_weigh(void) { return __builtin_cpu_supports("avx2") ? weigh_avx2 : weigh_portable; }
+
+#ifdef __x86_64__
+#define AVX2 __attribute__((target("avx2")))
+
+/* 8 * vectors outputs; `vectors` is a constant where this is inlined, so that acc stays in registers. */
+AVX2 static inline __attribute__((always_inline)) void weigh_vectors(uint8_t *out, const uint8_t *in, size_t stride,
+                                                                     const taps *t, const int vectors) {
+    __m256i acc[6];
+    for (int v = 0; v < vectors; v++) acc[v] = _mm256_set1_epi32(1 << (PRECISION - 1));
+    for (int r = 0; r < t->n; r++, in += stride) {
+        __m256i k = _mm256_set1_epi32(t->k[r]);
+        for (int v = 0; v < vectors; v++) {
+            __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(in + 8 * v)));
+            acc[v] = _mm256_add_epi32(acc[v], _mm256_mullo_epi32(x, k));
+        }
+    }
+    for (int v = 0; v < vectors; v++) { /* packing saturates, which is the clipping to 0..255 */
+        __m256i x = _mm256_srai_epi32(acc[v], PRECISION);
+        __m128i words = _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+        _mm_storel_epi64((__m128i *)(void *)(out + 8 * v), _mm_packus_epi16(words, words));
+    }
+}
+
+AVX2 static void weigh_avx2(uint8_t *out, const uint8_t *in, size_t stride, const taps *t, size_t n) {
+    size_t i = 0;
+    for (; i + 48 <= n; i += 48) weigh_vectors(out + i, in + i, stride, t, 6);
+    for (; i + 8 <= n; i += 8) weigh_vectors(out + i, in + i, stride, t, 1);
+    weigh_plain(out + i, in + i, stride, t, n - i);
+}
+
+static weigh_fn choose_weigh(void) { return __builtin_cpu_supports("avx2") ? weigh_avx2 : weigh_plain; }
 #else
-static weigh_fn choose_weigh(void) { return weigh_portable; }
+static weigh_fn choose_weigh(void) { return weigh_plain; }
 #endif
 
 /* ---- The two passes ----------------------------------------------------------------------------------------------- */

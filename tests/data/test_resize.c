@@ -10,7 +10,7 @@
 
 #include "base/rng.h"
 #include "data/golden.h"
-#include "data/resize.h"
+#include "data/resize.c" /* for its kernels, which must agree */
 
 static void assert_same(const uint8_t *got, const uint8_t *want, size_t n, const char *what) {
     for (size_t i = 0; i < n; i++)
@@ -222,11 +222,29 @@ static void test_out_of_memory(void **state) {
         }
 }
 
+static void test_kernels(void **state) {
+    OC_UNUSED(state);
+    enum { TAPS = 9, STRIDE = 211 };
+    oc_rng r = oc_rng_seed(8);
+    uint8_t in[TAPS * STRIDE], got[STRIDE], want[STRIDE];
+    for (size_t i = 0; i < sizeof in; i++) in[i] = (uint8_t)(oc_rng_below(&r, 3) * 127); /* extremes, so that clipping occurs */
+    for (size_t n = 0; n <= STRIDE; n++) {
+        int32_t k[TAPS];
+        for (int i = 0; i < TAPS; i++) k[i] = oc_rng_range(&r, -(1 << 19), 3 << 18);
+        taps t = {.n = oc_rng_range(&r, 1, TAPS), .k = k};
+        memset(got, 1, sizeof got);
+        memset(want, 1, sizeof want);
+        weigh_plain(want, in, STRIDE, &t, n);
+        choose_weigh()(got, in, STRIDE, &t, n);
+        assert_same(got, want, STRIDE, "kernel");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),          cmocka_unit_test(test_pixel_values), cmocka_unit_test(test_sizes_and_boxes),
         cmocka_unit_test(test_wrong_arguments), cmocka_unit_test(test_pad),          cmocka_unit_test(test_pad_after),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_out_of_memory),   cmocka_unit_test(test_kernels),
     };
     return cmocka_run_group_tests_name("data.resize", tests, NULL, NULL);
 }
