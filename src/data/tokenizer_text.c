@@ -106,6 +106,7 @@ static nfc_kind nfc_kind_of(int32_t cp) {
     if (cp < 0x300) return STABLE;
     if (cp >= 0x3400 && cp < 0xa000) return STABLE;  /* CJK ideographs */
     if (cp >= 0xac00 && cp < 0xd7a4) return STABLE;  /* composed Hangul */
+    if (cp == 0x11a7) return OPAQUE; /* one below the final consonants; utf8proc 2.8 takes it for one and drops it */
     if (cp >= 0x1100 && cp < 0x1200) return MOVING;  /* Hangul letters */
     if (in_ranges(later_marks, OC_COUNT(later_marks), cp)) return OPAQUE;
     const utf8proc_property_t *prop = utf8proc_get_property(cp);

@@ -1,4 +1,4 @@
-/* The tokenizer against vectors from the `tokenizers` library (tests/data/tokenizer, made by tools/), and its own laws. */
+/* The tokenizer against vectors from the `tokenizers` library (tests/data/tokenizer), and its own laws. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <pthread.h>
@@ -208,6 +208,7 @@ static void nfc(void **state) {
     expect_nfc("q\xcc\x87\xcc\xa3", "q\xcc\xa3\xcc\x87");                       /* order by class */
     expect_nfc("\xe1\x84\x80\xe1\x85\xa1\xe1\x86\xa8", "\xea\xb0\x81");         /* Hangul L V T */
     expect_nfc("\xea\xb0\x80\xe1\x86\xa8", "\xea\xb0\x81");                     /* LV + T */
+    expect_nfc("\xea\xb0\x80\xe1\x86\xa7", "\xea\xb0\x80\xe1\x86\xa7");     /* U+11A7 is no T */
     expect_nfc("\xe3\x82\xab\xe3\x82\x99", "\xe3\x82\xac");
     expect_nfc("\xf0\x91\xa4\xb5\xf0\x91\xa4\xb0", "\xf0\x91\xa4\xb5\xf0\x91\xa4\xb0"); /* Unicode 13: left alone */
     expect_nfc("a\xe0\xa2\x98\xcc\xa3", "a\xe0\xa2\x98\xcc\xa3"); /* U+0898 (Unicode 14) is a starter to the reference */
