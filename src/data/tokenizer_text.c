@@ -278,3 +278,25 @@ bool oc_text_for_pattern(const char **text, size_t len, oc_strbuf *buf) {
     if (copied) *text = buf->data;
     return true;
 }
+
+/* --- Lower case ---------------------------------------------------------------------------------------------------- */
+
+bool oc_text_lower(const char **text, size_t *len, oc_strbuf *buf) {
+    const uint8_t *p = (const uint8_t *)*text;
+    size_t n = *len;
+    oc_strbuf_clear(buf);
+    for (size_t i = 0; i < n;) {
+        int32_t cp;
+        uint8_t c[4];
+        int k = oc_utf8_next(p + i, n - i, &cp);
+        if (k <= 0) {
+            cp = 0xfffd;
+            k = k < 0 ? -k : (int)(n - i); /* a character cut off at the end */
+        }
+        oc_strbuf_add(buf, c, (size_t)utf8proc_encode_char(utf8proc_tolower(cp), c));
+        i += (size_t)k;
+    }
+    *text = buf->data ? buf->data : "";
+    *len = buf->len;
+    return !buf->failed;
+}

@@ -29,4 +29,7 @@ bool oc_text_nfc(const char **text, size_t *len, oc_strbuf *buf);
  * if there are any. false when memory is out. */
 bool oc_text_for_pattern(const char **text, size_t len, oc_strbuf *buf);
 
+/* The text in lower case, character by character, in buf; broken UTF-8 becomes U+FFFD. false when memory is out. */
+bool oc_text_lower(const char **text, size_t *len, oc_strbuf *buf);
+
 #endif
