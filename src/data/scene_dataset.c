@@ -260,11 +260,13 @@ static oc_status write_images(writing *w, oc_error *err) {
 static oc_status add_record_member(writing *w, oc_tar_writer *tar, int i, oc_error *err) {
     char name[48];
     json_t *record = recap_record(w, i), *qa = qa_record(w, i), *human = json_string(caption(w, i, 1));
-    if (record) json_object_set_new(record, "human", human);
-    if (record && qa) json_object_set(record, "qa", json_object_get(qa, "conversations"));
-    json_decref(qa);
-    char *text = record ? json_dumps(record, JSON_COMPACT) : NULL;
+    char *text = NULL;
+    if (record && qa && human && json_object_set(record, "human", human) == 0 &&
+        json_object_set(record, "qa", json_object_get(qa, "conversations")) == 0)
+        text = json_dumps(record, JSON_COMPACT);
     json_decref(record);
+    json_decref(qa);
+    json_decref(human);
     snprintf(name, sizeof name, "%06d.json", i);
     oc_status st = text ? oc_tar_add(tar, name, text, strlen(text), err)
                         : oc_fail(err, OC_ERR_NOMEM, "out of memory for the record %s", name);

@@ -252,7 +252,7 @@ static void answers_are_true(void **state) {
             } else if (sscanf(q[k].question, "What color is the %15[a-z]?%n", a, &used) == 1 && used) {
                 if (strcmp(a, "background") == 0) assert_string_equal(q[k].answer, oc_tint_name(s.tint));
                 else if (count_words(&s, NULL, a)) assert_int_equal(count_words(&s, NULL, a), count_words(&s, q[k].answer, a));
-            } else if (sscanf(q[k].question, "Is the %15s %15s %8[a-z] of the %15s %95[a-z?]", a, b, c, rest, rest + 16) == 5) {
+            } else if (sscanf(q[k].question, "Is the %15s %15s %8[a-z] of the %15s %63[a-z?]", a, b, c, rest, rest + 16) == 5) {
                 int i0 = -1, i1 = -1;
                 char *end = strchr(rest + 16, '?');
                 if (end) *end = 0;
