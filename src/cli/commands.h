@@ -8,5 +8,6 @@ OC_GROUP("Train")
 
 OC_GROUP("Data and formats")
 OC_COMMAND(data_synth)
+OC_COMMAND(preprocess)
 
 OC_GROUP("Benchmarks")
