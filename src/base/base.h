@@ -1,7 +1,7 @@
 /* base: what every other layer rests on and that knows nothing of models: errors, memory, strings, files, JSON,
  * random numbers, clocks, the progress bar and the log. This header collects the small ones.
  *
- * Layer order: base <- compute, data <- model <- train, eval, serve <- cli (tests/layers.cmake checks it). */
+ * Layer order: base <- compute, data <- model <- train, eval, serve <- cli (tests/base/test_layers.sh checks it). */
 #ifndef OC_BASE_BASE_H
 #define OC_BASE_BASE_H
 

@@ -126,6 +126,7 @@ bool oc_dir_exists(const char *path) {
 }
 
 oc_status oc_make_dirs(const char *path, oc_error *err) {
+    if (!*path) return oc_fail(err, OC_ERR_IO, "cannot create a folder without a name");
     char *p = oc_strdup(path);
     if (!p) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
     oc_status st = OC_OK;

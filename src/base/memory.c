@@ -1,6 +1,7 @@
 #include "base/memory.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -19,10 +20,11 @@ static int injected_failure(void) {
 
 void *oc_alloc(size_t bytes) {
     if (injected_failure() || bytes > SIZE_MAX / 2) return NULL;
-    size_t align = bytes >= 2 * HUGE_PAGE ? HUGE_PAGE : ALIGNMENT;
-    size_t rounded = (bytes + align - 1) / align * align;
-    void *p = aligned_alloc(align, rounded ? rounded : align);
-    if (p && align == HUGE_PAGE) madvise(p, rounded, MADV_HUGEPAGE);
+    bool huge = bytes >= 2 * HUGE_PAGE;
+    void *p;
+    /* The size is not rounded up, so that AddressSanitizer sees the first byte beyond it. */
+    if (posix_memalign(&p, huge ? HUGE_PAGE : ALIGNMENT, bytes ? bytes : 1) != 0) return NULL;
+    if (huge) madvise(p, bytes / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
     return p;
 }
 
