@@ -75,15 +75,14 @@ static const oc_setting model_table[] = {
 
 /* Data. */
 static const oc_setting dataset_table[] = {
-    WORD(oc_recipe_dataset, "kind", kind, "llava|coco|scenes", "llava", "format of the json file"),
+    WORD(oc_recipe_dataset, "kind", kind, "llava|coco|karpathy|vqa", "llava", "format of the json file"),
     {.key = "json", .kind = SET_PATH | SET_REQUIRED, .offset = offsetof(oc_recipe_dataset, json), .help = "the samples"},
     PATH(oc_recipe_dataset, "images", images, "folder, tar file or pattern of tar files; default: data.images"),
     TEXT(oc_recipe_dataset, "prompt", prompt, NULL, "question put before a caption (coco)"),
     TEXT(oc_recipe_dataset, "prompt_suffix", prompt_suffix, NULL, "added to every question"),
     TEXT(oc_recipe_dataset, "sampling", sampling_text, "all", "all, first:N, end:N or random:N; N may be a percentage (first:10%)"),
     NUM(oc_recipe_dataset, "weight", weight, "0.001..1000", "1", "how often an epoch goes through the samples"),
-    INT(oc_recipe_dataset, "captions_per_image", captions_per_image, "0..1000", "0", "captions used of each image; 0: all"),
-    BOOL(oc_recipe_dataset, "group_by_image", group_by_image, "false", "samples of one image become one sequence"),
+    TEXT(oc_recipe_dataset, "split", split, NULL, "karpathy: train (with restval), val or test; default: all"),
     BOOL(oc_recipe_dataset, "lowercase", lowercase, "false", "answers in lower case"),
     {0}};
 
@@ -96,6 +95,7 @@ static const oc_setting augment_table[] = {
 static const oc_setting data_table[] = {
     PATH(oc_recipe_data, "images", images, "image folder of datasets that name none"),
     INT(oc_recipe_data, "loader_threads", loader_threads, "1..256", "2", "threads that decode and tokenize"),
+    INT(oc_recipe_data, "cache_mb", cache_mb, "0..16777216", "1024", "memory for decoded images, so that later epochs need not decode"),
     GROUP(oc_recipe_data, "augment", augment, augment_table, "random changes to training images"),
     {.key = "on_bad", .kind = SET_ENUM, .offset = offsetof(oc_recipe_data, on_bad), .spec = "fail|skip", .init = "fail",
      .help = "what an unreadable sample does"},
@@ -132,7 +132,7 @@ static const oc_setting rates_table[] = {
 
 static const oc_setting eval_table[] = {
     WORD(oc_recipe_eval, "task", task, "caption|vqa", "caption", "what is measured"),
-    WORD(oc_recipe_eval, "kind", kind, "llava|coco|scenes", "coco", "format of the json file"),
+    WORD(oc_recipe_eval, "kind", kind, "llava|coco|karpathy|vqa", "coco", "format of the json file"),
     {.key = "json", .kind = SET_PATH | SET_REQUIRED, .offset = offsetof(oc_recipe_eval, json), .help = "the samples"},
     PATH(oc_recipe_eval, "images", images, "folder or tar files; default: data.images"),
     TEXT(oc_recipe_eval, "prompt", prompt, NULL, "question for captions"),
@@ -151,6 +151,10 @@ static const oc_setting stage_table[] = {
     INLINE(oc_recipe_stage, optim, optim_table),
     WORD(oc_recipe_stage, "mask", mask, "causal|prefix|isolated|model", "model", "model: that of the model"),
     WORD(oc_recipe_stage, "template", chat_template, "plain|chat", "chat", "plain: image and answer only, chat: the chat template"),
+    INT(oc_recipe_stage, "max_length", max_length, "8..1048576", "512", "tokens of a sample, visual ones included; longer answers are cut"),
+    BOOL(oc_recipe_stage, "system_prompt", system_prompt, "true", "chat: put in the template's system turn where a sample has none"),
+    BOOL(oc_recipe_stage, "group_by_image", group_by_image, "false", "an image's samples go into one batch together; the image is encoded once"),
+    INT(oc_recipe_stage, "captions_per_image", captions_per_image, "0..1000", "0", "with group_by_image: samples drawn of each image; 0: all"),
     NUM(oc_recipe_stage, "ema", ema, "0..0.99999", "0", "decay of averaged weights, which are then saved; 0: off"),
     LIST(oc_recipe_stage, "datasets", datasets, dataset_table, oc_recipe_dataset, "what is learned from"),
     INT(oc_recipe_stage, "save_every", save_every, "0..1000000000", "0", "steps between checkpoints; 0: at the end only"),

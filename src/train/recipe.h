@@ -14,7 +14,7 @@ typedef enum { OC_RECIPE_MASK_CAUSAL, OC_RECIPE_MASK_PREFIX, OC_RECIPE_MASK_ISOL
 typedef enum { OC_RECIPE_ASPECT_STRETCH, OC_RECIPE_ASPECT_PAD } oc_recipe_aspect;
 typedef enum { OC_RECIPE_ACT_GELU_TANH, OC_RECIPE_ACT_GELU } oc_recipe_act;
 typedef enum { OC_RECIPE_TEMPLATE_PLAIN, OC_RECIPE_TEMPLATE_CHAT } oc_recipe_template;
-typedef enum { OC_RECIPE_DATA_LLAVA, OC_RECIPE_DATA_COCO, OC_RECIPE_DATA_SCENES } oc_recipe_data_kind;
+typedef enum { OC_RECIPE_DATA_LLAVA, OC_RECIPE_DATA_COCO, OC_RECIPE_DATA_KARPATHY, OC_RECIPE_DATA_VQA } oc_recipe_data_kind;
 typedef enum { OC_RECIPE_SAMPLE_ALL, OC_RECIPE_SAMPLE_FIRST, OC_RECIPE_SAMPLE_END, OC_RECIPE_SAMPLE_RANDOM } oc_recipe_sampling;
 typedef enum { OC_RECIPE_EVAL_CAPTION, OC_RECIPE_EVAL_VQA } oc_recipe_eval_task;
 
@@ -68,8 +68,8 @@ typedef struct oc_recipe_dataset {
     const char *prompt, *prompt_suffix;
     const char *sampling_text; /* key "sampling": all, first:N, end:N, random:N or with N% */
     double weight;
-    int captions_per_image; /* 0: all */
-    bool group_by_image, lowercase;
+    const char *split;
+    bool lowercase;
 
     oc_recipe_sampling sampling; /* sampling_text, understood */
     double sampling_n;           /* samples, or a fraction of them when sampling_is_part */
@@ -84,7 +84,7 @@ typedef struct oc_recipe_augment {
 typedef struct oc_recipe_data {
     int line;
     const char *images; /* for datasets without their own */
-    int loader_threads;
+    int loader_threads, cache_mb;
     oc_recipe_augment augment;
     enum { OC_RECIPE_BAD_FAIL, OC_RECIPE_BAD_SKIP } on_bad;
     int max_bad;
@@ -130,6 +130,8 @@ typedef struct oc_recipe_stage {
     oc_recipe_optim optim;
     int mask; /* an oc_recipe_mask; the model's when the file gives none */
     oc_recipe_template chat_template;
+    int max_length, captions_per_image; /* captions_per_image 0: all */
+    bool system_prompt, group_by_image;
     double ema; /* decay of the averaged weights, 0: off */
     oc_list datasets; /* of oc_recipe_dataset */
     int save_every, eval_every; /* steps; 0: at the end only */

@@ -1,0 +1,39 @@
+/* What the readers of data set formats share. */
+#ifndef OC_DATA_DATASET_INTERNAL_H
+#define OC_DATA_DATASET_INTERNAL_H
+
+#include "data/dataset.h"
+#include "data/image_store.h"
+
+typedef struct dataset_record {
+    size_t first_image, first_turn;
+    int n_images, n_turns;
+    const char *id, *system, *question_type;
+} dataset_record;
+
+struct oc_dataset {
+    oc_dataset_options opt;
+    dataset_record *record;
+    const char **image;
+    oc_turn *turn;
+    size_t n_records, n_images, n_turns, record_capacity, image_capacity, turn_capacity;
+    struct string_block *strings;
+    oc_image_store *store;
+    size_t *grouped; /* sample indices, those of one picture together */
+    oc_image_group *group;
+    size_t n_groups;
+};
+
+/* A reader begins a record, then adds its pictures and turns; a record found wanting is dropped again. */
+const char *oc_dataset_store(oc_dataset *d, const char *s, size_t n); /* NULL when memory is out */
+oc_status oc_dataset_begin(oc_dataset *d, const char *id, const char *system, const char *question_type, oc_error *err);
+oc_status oc_dataset_add_image(oc_dataset *d, const char *name, oc_error *err);
+oc_status oc_dataset_add_turn(oc_dataset *d, bool assistant, const char *text, size_t len, oc_error *err);
+void oc_dataset_drop_last(oc_dataset *d);
+
+oc_status oc_dataset_read_llava(oc_dataset *d, oc_error *err);
+oc_status oc_dataset_read_coco(oc_dataset *d, oc_error *err);
+oc_status oc_dataset_read_karpathy(oc_dataset *d, oc_error *err);
+oc_status oc_dataset_read_vqa(oc_dataset *d, oc_error *err);
+
+#endif

@@ -1,0 +1,525 @@
+/* 1. units and their order  2. the picture cache  3. building one batch  4. workers  5. public calls
+ *
+ * Each batch is built by one worker: batch number k of the stream is the units [k * batch, ...) of its epoch. Workers take
+ * batch numbers in turn and put results into slots; oc_loader_next hands them out in order. Lock `lock` guards the slots,
+ * the next number, the cache's table, the list of bad units and the first error. */
+#include "data/loader.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#include "data/augment.h"
+
+typedef enum { SLOT_FREE, SLOT_BUSY, SLOT_READY, SLOT_TAKEN } slot_state;
+
+typedef struct slot {
+    slot_state state;
+    int64_t number;
+    oc_loader_position after;
+    oc_batch batch;
+} slot;
+
+typedef struct cached_image {
+    const oc_dataset *dataset; /* NULL: empty */
+    const char *name;          /* of the data set, which outlives the loader */
+    uint8_t *rgb;              /* [R, R, 3] */
+} cached_image;
+
+struct oc_loader {
+    oc_loader_options opt;
+    oc_source *source; /* own copy */
+    size_t *first;     /* [n_sources + 1]: units of source s are [first[s], first[s+1]) */
+    size_t units_per_epoch;
+    int max_captions, max_images; /* per unit */
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    slot *slot;
+    int n_slots;
+    int64_t next_number, next_delivery, batches_per_epoch;
+    oc_loader_position start;
+    uint32_t *order[2]; /* of the epochs of even and odd number */
+    int64_t order_epoch[2];
+    bool stop;
+    oc_error error;
+    bool failed;
+
+    uint8_t *bad; /* [units] known to be bad */
+    int n_bad;
+
+    cached_image *cache;
+    size_t cache_capacity, cache_used, cache_limit; /* entries */
+
+    pthread_t *thread;
+    int n_threads;
+    double waited;
+};
+
+/* ---- 1. Units and their order -------------------------------------------------------------------------------------- */
+
+static size_t source_units(const oc_loader *l, int s) {
+    const oc_dataset *d = l->source[s].dataset;
+    return l->opt.group_by_image ? oc_dataset_group_count(d) : oc_dataset_count(d);
+}
+
+/* How often a source's units occur in one epoch, all together. */
+static size_t visits(const oc_source *s, size_t units) { return (size_t)((double)units * s->weight + 0.5); }
+
+static size_t count_visits(const oc_loader *l) {
+    size_t n = 0;
+    for (int s = 0; s < l->opt.n_sources; s++) n += visits(&l->source[s], source_units(l, s));
+    return n;
+}
+
+/* Whole visits first, then a random subset for the fraction; then everything is shuffled. */
+static void make_order(const oc_loader *l, int64_t epoch, uint32_t *order) {
+    oc_rng rng = oc_rng_at(l->opt.seed, 0x6f72646572, (uint64_t)epoch);
+    size_t at = 0;
+    for (int s = 0; s < l->opt.n_sources; s++) {
+        size_t units = source_units(l, s), left = visits(&l->source[s], units);
+        uint32_t base = (uint32_t)l->first[s];
+        for (; left >= units && units; left -= units)
+            for (size_t i = 0; i < units; i++) order[at++] = base + (uint32_t)i;
+        for (size_t i = 0, taken = 0; i < units && taken < left; i++) /* selection sampling (Knuth, algorithm S) */
+            if (oc_rng_uniform(&rng) * (double)(units - i) < (double)(left - taken)) {
+                order[at++] = base + (uint32_t)i;
+                taken++;
+            }
+    }
+    OC_ASSERT(at == l->units_per_epoch);
+    oc_rng_shuffle_u32(&rng, order, at);
+}
+
+/* Under the lock. Workers copy what they get, so an order is only replaced, never read, by another epoch's turn. */
+static const uint32_t *order_of(oc_loader *l, int64_t epoch) {
+    int k = (int)(epoch & 1);
+    if (l->order_epoch[k] != epoch) {
+        make_order(l, epoch, l->order[k]);
+        l->order_epoch[k] = epoch;
+    }
+    return l->order[k];
+}
+
+/* ---- 2. The picture cache ------------------------------------------------------------------------------------------ */
+
+static cached_image *cache_slot(oc_loader *l, const oc_dataset *d, const char *name) {
+    size_t i = (size_t)XXH3_64bits_withSeed(name, strlen(name), (XXH64_hash_t)(uintptr_t)d) & (l->cache_capacity - 1);
+    while (l->cache[i].dataset && (l->cache[i].dataset != d || strcmp(l->cache[i].name, name))) i = (i + 1) & (l->cache_capacity - 1);
+    return &l->cache[i];
+}
+
+static const uint8_t *cache_find(oc_loader *l, const oc_dataset *d, const char *name) {
+    if (!l->cache) return NULL;
+    pthread_mutex_lock(&l->lock);
+    const uint8_t *rgb = cache_slot(l, d, name)->rgb;
+    pthread_mutex_unlock(&l->lock);
+    return rgb;
+}
+
+/* Keeps a copy while there is room. */
+static void cache_add(oc_loader *l, const oc_dataset *d, const char *name, const uint8_t *rgb, size_t bytes) {
+    if (!l->cache) return;
+    uint8_t *copy = oc_alloc(bytes);
+    if (!copy) return;
+    memcpy(copy, rgb, bytes);
+    pthread_mutex_lock(&l->lock);
+    cached_image *c = cache_slot(l, d, name);
+    if (!c->dataset && l->cache_used < l->cache_limit) {
+        *c = (cached_image){d, name, copy};
+        l->cache_used++;
+        copy = NULL;
+    }
+    pthread_mutex_unlock(&l->lock);
+    oc_free(copy);
+}
+
+static oc_status open_cache(oc_loader *l, oc_error *err) {
+    size_t R = (size_t)oc_augment_base_size(&l->opt.image), bytes = 3 * R * R;
+    l->cache_limit = l->opt.cache_mb * ((size_t)1 << 20) / bytes;
+    size_t units = l->first[l->opt.n_sources] * (size_t)l->max_images;
+    if (l->cache_limit > units) l->cache_limit = units;
+    if (l->cache_limit == 0) return OC_OK;
+    for (l->cache_capacity = 16; l->cache_capacity < 2 * l->cache_limit;) l->cache_capacity *= 2;
+    l->cache = oc_calloc(l->cache_capacity, sizeof *l->cache);
+    return l->cache ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the picture cache");
+}
+
+/* ---- 3. Building one batch ----------------------------------------------------------------------------------------- */
+
+/* What one worker reuses from batch to batch. */
+typedef struct workspace {
+    uint8_t *base, *scratch;
+    oc_chat_tokens tokens;
+    size_t *pick;
+} workspace;
+
+typedef struct unit_ref {
+    const oc_dataset *dataset;
+    size_t index; /* sample, or group */
+    uint32_t id;
+} unit_ref;
+
+static unit_ref unit_of(const oc_loader *l, uint32_t id) {
+    int s = 0;
+    while (id >= l->first[s + 1]) s++;
+    return (unit_ref){l->source[s].dataset, id - l->first[s], id};
+}
+
+static oc_status load_pixels(oc_loader *l, workspace *w, const oc_dataset *d, const char *name, float *out, oc_rng *rng, oc_error *err) {
+    size_t R = (size_t)oc_augment_base_size(&l->opt.image);
+    const uint8_t *base = cache_find(l, d, name);
+    if (!base) {
+        const uint8_t *bytes;
+        size_t size;
+        void *owned;
+        OC_TRY(oc_dataset_image_bytes(d, name, &bytes, &size, &owned, err));
+        oc_status st = oc_augment_base(w->base, bytes, size, name, &l->opt.image, err);
+        oc_free(owned);
+        OC_TRY(st);
+        cache_add(l, d, name, w->base, 3 * R * R);
+        base = w->base;
+    }
+    return oc_augment_pixels(out, base, w->scratch, &l->opt.image, rng, err);
+}
+
+static oc_status add_pictures(oc_loader *l, workspace *w, oc_batch *b, const oc_dataset *d, const oc_sample *s, int32_t *image, oc_rng *rng, oc_error *err) {
+    size_t plane = 3 * (size_t)b->image_size * (size_t)b->image_size;
+    for (int i = 0; i < s->n_images; i++) {
+        if (b->n_images == b->max_images) return oc_fail(err, OC_ERR_ARG, "too many pictures for one batch");
+        OC_TRY(load_pixels(l, w, d, s->image[i], b->pixels + (size_t)b->n_images * plane, rng, err));
+        image[i] = b->n_images++;
+    }
+    return OC_OK;
+}
+
+static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, const oc_sample *s, const int32_t *image, oc_error *err) {
+    OC_TRY(oc_sample_tokens(s, &l->opt.text, &w->tokens, err));
+    if (!oc_batch_append(b, w->tokens.ids.data, w->tokens.is_answer, (int)w->tokens.ids.len, l->opt.text.image_token, image, s->n_images))
+        return oc_fail(err, OC_ERR_ARG, "sample %s: %zu tokens do not fit into what is left of the batch; raise max_tokens", s->id, w->tokens.ids.len);
+    return OC_OK;
+}
+
+enum { MAX_SAMPLE_IMAGES = 256 };
+
+/* k of the group's samples, drawn without replacement, in ascending order of their draw. */
+static int draw_captions(const oc_loader *l, const oc_image_group *g, size_t *pick, oc_rng *rng) {
+    int k = l->opt.captions_per_image > 0 ? OC_MIN(l->opt.captions_per_image, g->n) : g->n;
+    for (int i = 0; i < g->n; i++) pick[i] = g->sample[i];
+    for (int i = 0; i < k; i++) {
+        int j = oc_rng_range(rng, i, g->n - 1);
+        size_t t = pick[i];
+        pick[i] = pick[j];
+        pick[j] = t;
+    }
+    return k;
+}
+
+/* Adds one unit; on failure the batch is as it was. */
+static oc_status add_unit(oc_loader *l, workspace *w, oc_batch *b, unit_ref u, int64_t epoch, oc_error *err) {
+    oc_rng rng = oc_rng_at(l->opt.seed ^ 0x756e6974, (uint64_t)epoch, u.id);
+    int32_t image[MAX_SAMPLE_IMAGES];
+    oc_batch before = *b;
+    oc_status st = OC_OK;
+    oc_sample s;
+    if (l->opt.group_by_image) {
+        oc_image_group g;
+        oc_dataset_group(u.dataset, u.index, &g);
+        int k = draw_captions(l, &g, w->pick, &rng);
+        for (int i = 0; i < k && st == OC_OK; i++) {
+            oc_dataset_sample(u.dataset, w->pick[i], &s);
+            if (i == 0) st = add_pictures(l, w, b, u.dataset, &s, image, &rng, err);
+            if (st == OC_OK) st = add_sequence(l, w, b, &s, image, err);
+        }
+    } else {
+        oc_dataset_sample(u.dataset, u.index, &s);
+        st = add_pictures(l, w, b, u.dataset, &s, image, &rng, err);
+        if (st == OC_OK) st = add_sequence(l, w, b, &s, image, err);
+    }
+    if (st != OC_OK) {
+        b->N = before.N, b->n_seq = before.n_seq, b->n_blocks = before.n_blocks;
+        b->n_images = before.n_images, b->n_labels = before.n_labels;
+    }
+    return st;
+}
+
+/* Counts a bad unit once. Fails when the limit is passed. */
+static oc_status note_bad(oc_loader *l, unit_ref u, const oc_error *why, oc_error *err) {
+    oc_status st = OC_OK;
+    pthread_mutex_lock(&l->lock);
+    if (!l->bad[u.id]) {
+        l->bad[u.id] = 1;
+        l->n_bad++;
+        oc_sample s;
+        oc_image_group g;
+        size_t index = u.index;
+        if (l->opt.group_by_image) {
+            oc_dataset_group(u.dataset, u.index, &g);
+            index = g.sample[0];
+        }
+        oc_dataset_sample(u.dataset, index, &s);
+        if (l->opt.on_bad) l->opt.on_bad(l->opt.on_bad_ctx, s.id, why->msg);
+        if (l->n_bad > l->opt.max_bad)
+            st = l->opt.max_bad < 0 ? oc_fail(err, why->code, "sample %s: %s", s.id, why->msg)
+                                    : oc_fail(err, OC_ERR_FORMAT, "%d bad samples, more than the allowed %d; the last one is %s: %s", l->n_bad, l->opt.max_bad, s.id, why->msg);
+    }
+    pthread_mutex_unlock(&l->lock);
+    return st;
+}
+
+/* Adds the unit at `place` of the epoch's order, or the next good one in its stead. */
+static oc_status add_good_unit(oc_loader *l, workspace *w, oc_batch *b, const uint32_t *order, size_t place, int64_t epoch, oc_error *err) {
+    enum { TRIES = 1000 };
+    oc_error why = {0};
+    for (size_t i = 0; i < TRIES && i < l->units_per_epoch; i++) {
+        unit_ref u = unit_of(l, order[(place + i) % l->units_per_epoch]);
+        if (add_unit(l, w, b, u, epoch, &why) == OC_OK) return OC_OK;
+        OC_TRY(note_bad(l, u, &why, err));
+    }
+    return oc_fail(err, OC_ERR_FORMAT, "no usable sample: %s", why.msg);
+}
+
+static oc_status build(oc_loader *l, workspace *w, slot *s, const uint32_t *order, int64_t epoch, int64_t begin, int64_t end, oc_error *err) {
+    oc_batch_clear(&s->batch);
+    for (int64_t i = begin; i < end; i++) OC_TRY(add_good_unit(l, w, &s->batch, order, (size_t)i, epoch, err));
+    return OC_OK;
+}
+
+/* ---- 4. Workers ---------------------------------------------------------------------------------------------------- */
+
+static oc_status open_workspace(const oc_loader *l, workspace *w, oc_error *err) {
+    memset(w, 0, sizeof *w);
+    size_t R = (size_t)oc_augment_base_size(&l->opt.image), S = (size_t)l->opt.image.size;
+    OC_TRY(oc_alloc_for(&w->base, 3 * R * R, "a picture", err));
+    OC_TRY(oc_alloc_for(&w->scratch, 3 * S * S, "a picture", err));
+    return oc_alloc_for(&w->pick, (size_t)OC_MAX(1, l->max_captions) * sizeof *w->pick, "a picture's captions", err);
+}
+
+static void close_workspace(workspace *w) {
+    oc_free(w->base);
+    oc_free(w->scratch);
+    oc_free(w->pick);
+    oc_chat_tokens_free(&w->tokens);
+}
+
+/* The k-th batch after the start: the first epoch may begin in its middle. */
+static void locate(const oc_loader *l, int64_t number, int64_t *epoch, int64_t *begin, int64_t *end) {
+    int64_t n = (int64_t)l->units_per_epoch, B = l->opt.batch;
+    int64_t first = (n - l->start.cursor + B - 1) / B; /* batches left in the first epoch */
+    if (number < first) {
+        *epoch = l->start.epoch;
+        *begin = l->start.cursor + number * B;
+    } else {
+        *epoch = l->start.epoch + 1 + (number - first) / l->batches_per_epoch;
+        *begin = (number - first) % l->batches_per_epoch * B;
+    }
+    *end = OC_MIN(*begin + B, n);
+}
+
+static slot *find_slot(oc_loader *l, slot_state state, int64_t number) {
+    for (int i = 0; i < l->n_slots; i++)
+        if (l->slot[i].state == state && (state == SLOT_FREE || l->slot[i].number == number)) return &l->slot[i];
+    return NULL;
+}
+
+static void fail_loader(oc_loader *l, const oc_error *err) {
+    if (!l->failed) l->error = *err;
+    l->failed = true;
+    pthread_cond_broadcast(&l->changed);
+}
+
+static void *worker(void *arg) {
+    oc_loader *l = arg;
+    workspace w;
+    oc_error err = {0};
+    uint32_t *order = oc_alloc(l->units_per_epoch * sizeof *order); /* own copy: another epoch may replace the shared one */
+    int64_t order_epoch = -1;
+    oc_status st = open_workspace(l, &w, &err);
+    if (st == OC_OK && !order) st = oc_fail(&err, OC_ERR_NOMEM, "out of memory for the order of samples");
+    pthread_mutex_lock(&l->lock);
+    if (st != OC_OK) fail_loader(l, &err);
+    while (!l->stop && !l->failed) {
+        slot *s = find_slot(l, SLOT_FREE, 0);
+        if (!s) {
+            pthread_cond_wait(&l->changed, &l->lock);
+            continue;
+        }
+        int64_t epoch, begin, end;
+        s->state = SLOT_BUSY;
+        s->number = l->next_number++;
+        locate(l, s->number, &epoch, &begin, &end);
+        if (epoch != order_epoch) {
+            memcpy(order, order_of(l, epoch), l->units_per_epoch * sizeof *order);
+            order_epoch = epoch;
+        }
+        bool last = end == (int64_t)l->units_per_epoch;
+        s->after = last ? (oc_loader_position){epoch + 1, 0} : (oc_loader_position){epoch, end};
+        pthread_mutex_unlock(&l->lock);
+        st = build(l, &w, s, order, epoch, begin, end, &err);
+        pthread_mutex_lock(&l->lock);
+        s->state = SLOT_READY;
+        if (st != OC_OK) fail_loader(l, &err);
+        pthread_cond_broadcast(&l->changed);
+    }
+    pthread_mutex_unlock(&l->lock);
+    close_workspace(&w);
+    oc_free(order);
+    return NULL;
+}
+
+/* ---- 5. Public calls ----------------------------------------------------------------------------------------------- */
+
+static void measure_units(oc_loader *l) {
+    l->max_images = 0;
+    l->max_captions = 1;
+    for (int s = 0; s < l->opt.n_sources; s++) {
+        const oc_dataset *d = l->source[s].dataset;
+        oc_sample sample;
+        oc_image_group g;
+        for (size_t i = 0; i < oc_dataset_count(d); i++) {
+            oc_dataset_sample(d, i, &sample);
+            l->max_images = OC_MAX(l->max_images, sample.n_images);
+        }
+        for (size_t i = 0; l->opt.group_by_image && i < oc_dataset_group_count(d); i++) {
+            oc_dataset_group(d, i, &g);
+            l->max_captions = OC_MAX(l->max_captions, g.n);
+        }
+    }
+    if (l->opt.group_by_image && l->opt.captions_per_image > 0) l->max_captions = OC_MIN(l->max_captions, l->opt.captions_per_image);
+}
+
+void oc_loader_capacity(const oc_loader *l, int *tokens, int *seqs, int *blocks, int *images) {
+    *seqs = l->opt.batch * l->max_captions;
+    *tokens = l->opt.max_tokens > 0 ? l->opt.max_tokens : *seqs * l->opt.text.max_length;
+    *images = l->opt.batch * l->max_images;
+    *blocks = *seqs * l->max_images;
+}
+
+static oc_status open_slots(oc_loader *l, oc_error *err) {
+    int tokens, seqs, blocks, images;
+    oc_loader_capacity(l, &tokens, &seqs, &blocks, &images);
+    int n = l->opt.ahead + l->n_threads;
+    l->slot = oc_calloc((size_t)n, sizeof *l->slot);
+    if (!l->slot) return oc_fail(err, OC_ERR_NOMEM, "out of memory for batches");
+    for (int i = 0; i < n; i++) {
+        OC_TRY(oc_batch_open(&l->slot[i].batch, tokens, seqs, blocks, images, l->opt.text.tokens_per_image, l->opt.image.size, err));
+        l->n_slots = i + 1;
+    }
+    return OC_OK;
+}
+
+static oc_status open_units(oc_loader *l, oc_error *err) {
+    l->source = oc_alloc((size_t)l->opt.n_sources * sizeof *l->source);
+    l->first = oc_calloc((size_t)l->opt.n_sources + 1, sizeof *l->first);
+    if (!l->source || !l->first) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the loader");
+    for (int s = 0; s < l->opt.n_sources; s++) {
+        l->source[s] = l->opt.source[s];
+        if (l->source[s].weight == 0) l->source[s].weight = 1;
+        l->first[s + 1] = l->first[s] + source_units(l, s);
+    }
+    if (l->first[l->opt.n_sources] >= UINT32_MAX) return oc_fail(err, OC_ERR_UNSUPPORTED, "more than 4 billion samples");
+    l->units_per_epoch = count_visits(l);
+    if (l->units_per_epoch == 0) return oc_fail(err, OC_ERR_ARG, "the mixture of data sets is empty: weights too small?");
+    l->batches_per_epoch = ((int64_t)l->units_per_epoch + l->opt.batch - 1) / l->opt.batch;
+    l->bad = oc_calloc(l->first[l->opt.n_sources], 1);
+    for (int k = 0; k < 2; k++) {
+        l->order[k] = oc_alloc(l->units_per_epoch * sizeof **l->order);
+        l->order_epoch[k] = -1;
+    }
+    return l->bad && l->order[0] && l->order[1] ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the order of samples");
+}
+
+static oc_status start_workers(oc_loader *l, int wanted, oc_error *err) {
+    l->thread = oc_calloc((size_t)wanted, sizeof *l->thread);
+    if (!l->thread) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the loader");
+    l->n_threads = 0;
+    for (; l->n_threads < wanted; l->n_threads++)
+        if (pthread_create(&l->thread[l->n_threads], NULL, worker, l)) return oc_fail(err, OC_ERR_NOMEM, "cannot start a loader thread");
+    return OC_OK;
+}
+
+oc_status oc_loader_open(oc_loader **out, const oc_loader_options *opt, oc_loader_position start, oc_error *err) {
+    *out = NULL;
+    OC_ASSERT(opt->batch > 0 && opt->n_sources > 0 && opt->image.size > 0 && opt->text.max_length > 0);
+    oc_loader *l = oc_calloc(1, sizeof *l);
+    if (!l) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the loader");
+    l->opt = *opt;
+    if (l->opt.ahead <= 0) l->opt.ahead = 4;
+    l->start = start;
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->changed, NULL);
+    oc_status st;
+    int threads = opt->threads > 0 ? opt->threads : 1;
+    OC_GO(open_units(l, err));
+    measure_units(l);
+    if (start.cursor < 0 || start.cursor >= (int64_t)l->units_per_epoch || start.epoch < 0) {
+        st = oc_fail(err, OC_ERR_ARG, "the position %lld of an epoch of %zu samples: was the data changed since the checkpoint?", (long long)start.cursor, l->units_per_epoch);
+        goto done;
+    }
+    l->n_threads = threads;
+    OC_GO(open_slots(l, err));
+    OC_GO(open_cache(l, err));
+    OC_GO(start_workers(l, threads, err));
+done:
+    if (st == OC_OK) *out = l;
+    else {
+        if (!l->thread) l->n_threads = 0;
+        oc_loader_close(l);
+    }
+    return st;
+}
+
+void oc_loader_close(oc_loader *l) {
+    if (!l) return;
+    pthread_mutex_lock(&l->lock);
+    l->stop = true;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+    for (int i = 0; i < l->n_threads; i++) pthread_join(l->thread[i], NULL);
+    for (int i = 0; i < l->n_slots; i++) oc_batch_close(&l->slot[i].batch);
+    for (size_t i = 0; i < l->cache_capacity && l->cache; i++) oc_free(l->cache[i].rgb);
+    void *all[] = {l->thread, l->slot, l->cache, l->bad, l->order[0], l->order[1], l->source, l->first};
+    for (size_t i = 0; i < OC_COUNT(all); i++) oc_free(all[i]);
+    pthread_cond_destroy(&l->changed);
+    pthread_mutex_destroy(&l->lock);
+    oc_free(l);
+}
+
+oc_status oc_loader_next(oc_loader *l, oc_batch **out, oc_loader_position *after, oc_error *err) {
+    double begin = oc_now();
+    slot *s;
+    oc_status st = OC_OK;
+    *out = NULL;
+    pthread_mutex_lock(&l->lock);
+    while (!l->failed && !(s = find_slot(l, SLOT_READY, l->next_delivery))) pthread_cond_wait(&l->changed, &l->lock);
+    if (l->failed) st = oc_fail(err, l->error.code, "%s", l->error.msg);
+    else {
+        s->state = SLOT_TAKEN;
+        l->next_delivery++;
+        *out = &s->batch;
+        if (after) *after = s->after;
+    }
+    pthread_mutex_unlock(&l->lock);
+    l->waited += oc_now() - begin;
+    return st;
+}
+
+void oc_loader_release(oc_loader *l, oc_batch *b) {
+    pthread_mutex_lock(&l->lock);
+    for (int i = 0; i < l->n_slots; i++)
+        if (&l->slot[i].batch == b) l->slot[i].state = SLOT_FREE;
+    pthread_cond_broadcast(&l->changed);
+    pthread_mutex_unlock(&l->lock);
+}
+
+int64_t oc_loader_units_per_epoch(const oc_loader *l) { return (int64_t)l->units_per_epoch; }
+double oc_loader_wait_seconds(const oc_loader *l) { return l->waited; }
+
+int oc_loader_bad_count(const oc_loader *l) {
+    oc_loader *m = (oc_loader *)(uintptr_t)l; /* the lock is not part of the state that const promises */
+    pthread_mutex_lock(&m->lock);
+    int n = l->n_bad;
+    pthread_mutex_unlock(&m->lock);
+    return n;
+}

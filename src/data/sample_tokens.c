@@ -1,0 +1,55 @@
+/* A conversation as token ids with its pictures in place. */
+#include <string.h>
+
+#include "data/loader.h"
+
+enum { MAX_MESSAGES = 4100 };
+
+static oc_status render(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
+    if (opt->template == OC_TEMPLATE_PLAIN)
+        return oc_chat_render_plain(opt->tokenizer, s->n_images, s->turn[s->n_turns - 1].text, opt->eos_token, out, err);
+    oc_message message[MAX_MESSAGES];
+    size_t n = 0;
+    if (s->system) message[n++] = (oc_message){"system", s->system};
+    for (int i = 0; i < s->n_turns && n < MAX_MESSAGES; i++) message[n++] = (oc_message){s->turn[i].assistant ? "assistant" : "user", s->turn[i].text};
+    oc_chat_options chat = {.no_system = opt->no_system, .images = s->n_images > 0, .llava_labels = opt->llava_labels};
+    return oc_chat_render(opt->tokenizer, message, n, &chat, out, err);
+}
+
+static bool add(oc_chat_tokens *out, int32_t id, uint8_t answer) {
+    if (!oc_ids_add(&out->ids, id)) return false;
+    if (out->ids.len > out->answer_capacity) {
+        size_t capacity = out->ids.capacity;
+        uint8_t *p = oc_realloc(out->is_answer, out->answer_capacity, capacity);
+        if (!p) return false;
+        out->is_answer = p;
+        out->answer_capacity = capacity;
+    }
+    out->is_answer[out->ids.len - 1] = answer;
+    return true;
+}
+
+oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
+    oc_chat_tokens t = {0};
+    oc_status st = render(s, opt, &t, err);
+    oc_chat_tokens_clear(out);
+    bool ok = true;
+    int placed = 0;
+    for (size_t i = 0; st == OC_OK && ok && i < t.ids.len; i++) {
+        bool image = s->n_images > 0 && t.ids.data[i] == opt->image_token;
+        placed += image;
+        for (int k = 0; ok && k < (image ? opt->tokens_per_image : 1); k++) ok = add(out, t.ids.data[i], t.is_answer[i]);
+    }
+    if (st == OC_OK && !ok) st = oc_fail(err, OC_ERR_NOMEM, "out of memory for the tokens of a sample");
+    if (st == OC_OK && placed != s->n_images)
+        st = oc_fail(err, OC_ERR_FORMAT, "sample %s: %d pictures but %d places for them", s->id, s->n_images, placed);
+    out->n_images = placed;
+    if (st == OC_OK && opt->max_length > 0 && out->ids.len > (size_t)opt->max_length) {
+        for (size_t i = (size_t)opt->max_length; i < out->ids.len; i++)
+            if (s->n_images > 0 && out->ids.data[i] == opt->image_token)
+                st = oc_fail(err, OC_ERR_FORMAT, "sample %s: its pictures do not fit into max_length %d", s->id, opt->max_length);
+        out->ids.len = (size_t)opt->max_length;
+    }
+    oc_chat_tokens_free(&t);
+    return st;
+}

@@ -1,0 +1,122 @@
+#include "train/loop.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/signals.h"
+
+/* What has been seen since the last log line. */
+typedef struct window {
+    double start, loss;
+    int64_t steps, samples, tokens;
+    double correct;
+} window;
+
+static double progress(const oc_loop *l) {
+    if (l->total_steps > 0) return oc_schedule_progress(l->pos->step, l->total_steps);
+    return l->total_seconds > 0 ? fmin(1, l->pos->seconds / l->total_seconds) : 1;
+}
+
+static bool finished(const oc_loop *l) {
+    return l->total_steps > 0 ? l->pos->step >= l->total_steps : l->pos->seconds >= l->total_seconds;
+}
+
+static double peak_lr(const oc_optimizer *o) {
+    double lr = 0;
+    for (int i = 0; i < o->n_ranges; i++) lr = fmax(lr, o->range[i].lr);
+    return lr;
+}
+
+static void show(const oc_loop *l, oc_progress *bar, const window *w, double smooth) {
+    double seconds = fmax(oc_now() - w->start, 1e-9);
+    bool by_steps = l->total_steps > 0;
+    oc_progress_update(bar, by_steps ? (double)l->pos->step : l->pos->seconds, by_steps ? (double)l->total_steps : l->total_seconds,
+                       "loss %.3f, %.0f samples/s, %.0f tokens/s, %.1f GiB", smooth, (double)w->samples / seconds, (double)w->tokens / seconds,
+                       (double)oc_rss_bytes() / (1 << 30));
+}
+
+static oc_status write_log(const oc_loop *l, const window *w, double factor, oc_error *err) {
+    const oc_train_output *out = l->output;
+    double seconds = fmax(oc_now() - w->start, 1e-9), lr = peak_lr(l->optimizer) * factor;
+    double loss = w->loss / (double)w->steps, accuracy = w->correct / (double)w->steps;
+    if (out->log)
+        OC_TRY(oc_run_log_write(out->log,
+                                json_pack("{s:s, s:i, s:I, s:o, s:o, s:f, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "stage", l->name, "stage_index",
+                                          l->pos->stage, "step", (json_int_t)l->pos->step, "loss", oc_run_log_number(loss), "accuracy",
+                                          oc_run_log_number(accuracy < 0 ? NAN : accuracy), "lr", lr, "grad_norm",
+                                          oc_run_log_number(l->optimizer->last_norm), "samples", (json_int_t)l->pos->samples, "tokens",
+                                          (json_int_t)l->pos->tokens, "samples_per_s", (double)w->samples / seconds, "tokens_per_s",
+                                          (double)w->tokens / seconds, "seconds", l->pos->total_seconds + l->pos->seconds, "memory_gib",
+                                          (double)oc_rss_bytes() / (1 << 30), "skipped", (json_int_t)l->optimizer->skipped),
+                                err));
+    if (!out->tensorboard) return OC_OK;
+    static const char *const names[] = {"loss", "lr", "grad_norm", "samples_per_s"};
+    char tag_text[OC_COUNT(names)][96];
+    const char *tags[OC_COUNT(names)];
+    for (size_t i = 0; i < OC_COUNT(names); i++) {
+        snprintf(tag_text[i], sizeof tag_text[i], "%s/%s", l->name, names[i]);
+        tags[i] = tag_text[i];
+    }
+    float values[] = {(float)loss, (float)lr, (float)l->optimizer->last_norm, (float)((double)w->samples / seconds)};
+    return oc_tensorboard_scalars(out->tensorboard, l->pos->step, tags, values, OC_COUNT(names), err);
+}
+
+static void count(oc_loop *l, window *w, const oc_step_result *r) {
+    oc_position *p = l->pos;
+    p->step++;
+    p->updates = l->optimizer->step;
+    p->skipped = l->optimizer->skipped;
+    p->samples += r->samples;
+    p->tokens += r->tokens;
+    p->labels += r->labels;
+    w->steps++;
+    w->loss += r->loss;
+    w->correct += r->accuracy;
+    w->samples += r->samples;
+    w->tokens += r->tokens;
+}
+
+static oc_status check_divergence(const oc_loop *l, oc_error *err) {
+    if (l->max_skipped <= 0 || l->optimizer->skipped_in_a_row < l->max_skipped) return OC_OK;
+    return oc_fail(err, OC_ERR_DIVERGED, "%s: loss or gradient was NaN or Inf in %d steps in a row (step %lld); the last checkpoint is intact: "
+                   "lower the learning rate or clip more, then continue with --resume", l->name, l->optimizer->skipped_in_a_row, (long long)l->pos->step);
+}
+
+oc_status oc_loop_run(oc_loop *l, oc_error *err) {
+    oc_progress bar;
+    oc_progress_open(&bar, l->label, l->total_steps > 0 ? (double)l->total_steps : l->total_seconds, l->output->quiet);
+    window w = {.start = oc_now()};
+    double smooth = NAN;
+    oc_status st = OC_OK;
+    l->optimizer->step = l->pos->updates;
+    l->optimizer->skipped = l->pos->skipped;
+    while (!finished(l)) {
+        double begin = oc_now(), factor = (double)oc_schedule_lr(l->schedule, 1.0, progress(l));
+        oc_step_result r = {.accuracy = -1};
+        OC_GO(l->step(l->ctx, &r, err));
+        if (oc_optimizer_step(l->optimizer, factor, r.loss)) {
+            l->updated(l->ctx);
+            smooth = isnan(smooth) ? r.loss : 0.95 * smooth + 0.05 * r.loss;
+        } else oc_log(OC_LOG_WARN, "%s: step %lld skipped: loss or gradient is not finite", l->name, (long long)l->pos->step);
+        count(l, &w, &r);
+        l->pos->seconds += oc_now() - begin;
+        show(l, &bar, &w, smooth);
+        OC_GO(check_divergence(l, err));
+        if (l->output->every > 0 && (l->pos->step % l->output->every == 0 || finished(l))) {
+            OC_GO(write_log(l, &w, factor, err));
+            w = (window){.start = oc_now()};
+        }
+        if (l->eval_every > 0 && l->pos->step % l->eval_every == 0) OC_GO(l->evaluate(l->ctx, err));
+        if (oc_interrupted() && !finished(l)) {
+            OC_GO(l->save(l->ctx, err));
+            st = oc_fail(err, OC_ERR_INTERRUPTED, "stopped by a signal at step %lld of %s; a checkpoint was written, --resume continues", (long long)l->pos->step, l->name);
+            goto done;
+        }
+        if (l->save_every > 0 && l->pos->step % l->save_every == 0 && !finished(l)) OC_GO(l->save(l->ctx, err));
+    }
+done:
+    oc_progress_close(&bar);
+    return st;
+}
