@@ -1,0 +1,148 @@
+#include "train/setup.h"
+
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+
+/* ---- Run ----------------------------------------------------------------------------------------------------------- */
+
+static oc_dtype choose_dtype(const oc_recipe *r, const oc_compute *c) {
+    if (r->dtype == OC_RECIPE_DTYPE_BF16) return OC_BF16;
+    if (r->dtype == OC_RECIPE_DTYPE_F32) return OC_F32;
+    return oc_compute_has_native_bf16(c) ? OC_BF16 : OC_F32;
+}
+
+oc_status oc_run_path(const oc_run *run, const char *name, char **out, oc_error *err) {
+    *out = oc_path_join(run->out, name);
+    return *out ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", run->out);
+}
+
+/* A folder that holds a log belongs to an earlier run. */
+static oc_status check_fresh(const oc_run *run, const char *log_path, oc_error *err) {
+    if (run->opt->resume || !oc_file_exists(log_path)) return OC_OK;
+    if (!run->opt->overwrite)
+        return oc_fail(err, OC_ERR_ARG, "%s holds an earlier run; --resume continues it, --overwrite starts anew, --out DIR goes elsewhere", run->out);
+    char *checkpoint;
+    OC_TRY(oc_run_path(run, "checkpoint", &checkpoint, err));
+    oc_status st = oc_remove_tree(checkpoint, err);
+    oc_free(checkpoint);
+    return st == OC_OK ? oc_remove_tree(log_path, err) : st;
+}
+
+oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir, oc_error *err) {
+    memset(run, 0, sizeof *run);
+    run->recipe = recipe;
+    run->opt = opt;
+    run->out = opt->out ? opt->out : recipe->out;
+    if (!run->out) return oc_fail(err, OC_ERR_ARG, "%s: no output folder; give --out DIR or the key \"out\"", recipe->path);
+    if (!tokenizer_dir) return oc_fail(err, OC_ERR_ARG, "%s: no tokenizer; model.tokenizer names a tokenizer.json (ocellus tokenizer train makes one)", recipe->path);
+    char *log = NULL, *tb = NULL;
+    oc_status st;
+    OC_GO(oc_compute_open(&run->compute, &(oc_compute_options){.threads = recipe->threads, .backend = opt->backend}, err));
+    run->dtype = choose_dtype(recipe, run->compute);
+    OC_GO(oc_tokenizer_open(&run->tokenizer, tokenizer_dir, err));
+    OC_GO(oc_make_dirs(run->out, err));
+    OC_GO(oc_run_path(run, "log.jsonl", &log, err));
+    OC_GO(check_fresh(run, log, err));
+    OC_GO(oc_run_log_open(&run->log, log, err));
+    OC_GO(oc_run_path(run, "tensorboard", &tb, err));
+    if (recipe->log.tensorboard) OC_GO(oc_tensorboard_open(&run->tensorboard, tb, err));
+    run->output = (oc_train_output){.log = run->log, .tensorboard = run->tensorboard, .every = recipe->log.every, .quiet = opt->quiet};
+    oc_log(OC_LOG_INFO, "%s, %s", oc_compute_describe(run->compute), run->dtype == OC_BF16 ? "bf16" : "float32");
+done:
+    oc_free(log);
+    oc_free(tb);
+    if (st != OC_OK) oc_run_close(run);
+    return st;
+}
+
+void oc_run_close(oc_run *run) {
+    oc_tensorboard_close(run->tensorboard);
+    oc_run_log_close(run->log);
+    oc_tokenizer_close(run->tokenizer);
+    if (run->compute) oc_compute_close(run->compute);
+    memset(run, 0, sizeof *run);
+}
+
+/* ---- Data ---------------------------------------------------------------------------------------------------------- */
+
+static oc_status open_dataset(oc_dataset **out, const oc_recipe_dataset *d, uint64_t seed, oc_error *err) {
+    static const oc_dataset_kind kind[] = {[OC_RECIPE_DATA_LLAVA] = OC_DATASET_LLAVA, [OC_RECIPE_DATA_COCO] = OC_DATASET_COCO,
+                                           [OC_RECIPE_DATA_KARPATHY] = OC_DATASET_KARPATHY, [OC_RECIPE_DATA_VQA] = OC_DATASET_VQA};
+    oc_dataset_options o = {.kind = kind[d->kind], .json = d->json, .images = d->images, .split = d->split, .prompt = d->prompt,
+                            .prompt_suffix = d->prompt_suffix, .sampling = d->sampling_text, .seed = seed, .lowercase = d->lowercase};
+    return oc_dataset_open(out, &o, err);
+}
+
+oc_status oc_mixture_open(oc_mixture *m, const oc_list *datasets, uint64_t seed, oc_error *err) {
+    memset(m, 0, sizeof *m);
+    if (datasets->n == 0) return oc_fail(err, OC_ERR_ARG, "no datasets are given for this stage");
+    m->dataset = oc_calloc((size_t)datasets->n, sizeof *m->dataset);
+    m->source = oc_calloc((size_t)datasets->n, sizeof *m->source);
+    oc_status st = m->dataset && m->source ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the data sets");
+    for (int i = 0; i < datasets->n && st == OC_OK; i++) {
+        const oc_recipe_dataset *d = oc_recipe_dataset_at(datasets, i);
+        st = open_dataset(&m->dataset[i], d, seed, err);
+        m->source[i] = (oc_source){.dataset = m->dataset[i], .weight = d->weight};
+        m->n = i + 1;
+    }
+    if (st != OC_OK) oc_mixture_close(m);
+    return st;
+}
+
+void oc_mixture_close(oc_mixture *m) {
+    for (int i = 0; i < m->n; i++) oc_dataset_close(m->dataset[i]);
+    oc_free(m->dataset);
+    oc_free(m->source);
+    memset(m, 0, sizeof *m);
+}
+
+static void log_bad(void *ctx, const char *sample, const char *reason) {
+    (void)ctx;
+    oc_log(OC_LOG_WARN, "sample %s is left out: %s", sample, reason);
+}
+
+void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixture *mix, const oc_config *cfg) {
+    const oc_recipe_data *d = &run->recipe->data;
+    memset(lo, 0, sizeof *lo);
+    lo->source = mix->source;
+    lo->n_sources = mix->n;
+    lo->seed = (uint64_t)run->recipe->seed;
+    lo->threads = d->loader_threads;
+    lo->cache_mb = (size_t)d->cache_mb;
+    lo->max_bad = d->on_bad == OC_RECIPE_BAD_SKIP ? d->max_bad : -1;
+    lo->on_bad = log_bad;
+    lo->image.size = cfg->vision.image_size;
+    lo->image.aspect = cfg->aspect;
+    memcpy(lo->image.mean, cfg->image_mean, sizeof lo->image.mean);
+    memcpy(lo->image.std, cfg->image_std, sizeof lo->image.std);
+    lo->image.augment = (oc_augment){.crop_min = d->augment.crop_min, .flip = d->augment.flip, .jitter = d->augment.colour_jitter};
+    lo->text.tokenizer = run->tokenizer;
+    lo->text.image_token = cfg->image_token;
+    lo->text.eos_token = cfg->eos_token;
+    lo->text.tokens_per_image = cfg->has_vision && cfg->has_text ? oc_config_tokens_per_image(cfg) : 1;
+}
+
+/* ---- Configurations of fresh towers ---------------------------------------------------------------------------------- */
+
+void oc_config_new_vision(oc_config *c, const oc_recipe_new_vision *v) {
+    c->has_vision = true;
+    c->vision = (oc_vision_config){.hidden = v->hidden, .layers = v->layers, .heads = v->heads, .mlp = v->mlp, .image_size = v->image_size,
+                                   .patch_size = v->patch_size, .eps = 1e-6f, .act = OC_ACT_GELU_TANH, .feature_layer = -1};
+}
+
+void oc_config_new_text(oc_config *c, const oc_recipe_new_text *t, const oc_tokenizer *tokenizer) {
+    int vocab = (int)oc_tokenizer_vocab_size(tokenizer);
+    c->has_text = true;
+    c->text = (oc_text_config){.hidden = t->hidden, .layers = t->layers, .heads = t->heads, .kv_heads = t->kv_heads ? t->kv_heads : t->heads,
+                               .head_size = t->heads > 0 ? t->hidden / t->heads : 0, .mlp = t->mlp, .vocab = (vocab + 63) / 64 * 64,
+                               .max_positions = t->max_positions, .eps = 1e-6f, .rope_theta = (float)t->rope_theta, .tied = t->tie};
+}
+
+void oc_config_tokens(oc_config *c, const oc_tokenizer *t) {
+    c->eos_token = oc_tokenizer_token_id(t, "<|im_end|>");
+    c->pad_token = oc_tokenizer_token_id(t, "<|endoftext|>");
+    int image = oc_tokenizer_token_id(t, OC_IMAGE_PLACEHOLDER);
+    if (image >= 0) c->image_token = image;
+}

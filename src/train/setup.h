@@ -1,0 +1,46 @@
+/* What every kind of run needs first: arithmetic, tokenizer, data sets of a mixture, output folder. */
+#ifndef OC_TRAIN_SETUP_H
+#define OC_TRAIN_SETUP_H
+
+#include "data/loader.h"
+#include "train/train.h"
+
+typedef struct oc_run {
+    const oc_recipe *recipe;
+    const oc_train_options *opt;
+    const char *out;
+    oc_compute *compute;
+    oc_dtype dtype;
+    oc_tokenizer *tokenizer;
+    oc_run_log *log;
+    oc_tensorboard *tensorboard;
+    oc_train_output output;
+} oc_run;
+
+/* Opens compute, output folder and logs; the tokenizer from `tokenizer_dir`. Without resume, a folder that already holds
+ * a run is refused unless overwrite. */
+oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir, oc_error *err);
+void oc_run_close(oc_run *run);
+/* OUT/name as a new string. */
+oc_status oc_run_path(const oc_run *run, const char *name, char **out, oc_error *err);
+
+/* The data sets of a list, opened. */
+typedef struct oc_mixture {
+    oc_dataset **dataset;
+    oc_source *source;
+    int n;
+} oc_mixture;
+
+oc_status oc_mixture_open(oc_mixture *m, const oc_list *datasets, uint64_t seed, oc_error *err);
+void oc_mixture_close(oc_mixture *m);
+
+/* Loader options that follow from recipe and model; the caller adds batch sizes and template. */
+void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixture *mix, const oc_config *cfg);
+
+/* Fill one half of a configuration from the recipe's sizes. The vocabulary is the tokenizer's, padded to a multiple of 64. */
+void oc_config_new_vision(oc_config *c, const oc_recipe_new_vision *v);
+void oc_config_new_text(oc_config *c, const oc_recipe_new_text *t, const oc_tokenizer *tokenizer);
+/* End, padding and image ids, which the tokenizer knows by name. */
+void oc_config_tokens(oc_config *c, const oc_tokenizer *t);
+
+#endif

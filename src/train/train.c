@@ -1,0 +1,338 @@
+/* The stages of a recipe: 1. the model  2. one stage  3. saving and resuming  4. the run */
+#include "train/train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "model/spans.h"
+#include "train/setup.h"
+
+typedef struct stage_run {
+    oc_run *run;
+    oc_vlm *m;
+    const oc_recipe_stage *stage;
+    oc_position pos;
+    oc_mask mask;
+    oc_mixture mixture;
+    oc_loader *loader;
+    oc_optimizer optimizer;
+    float *ema[OC_PART_COUNT];
+    int accumulate;      /* micro-batches per optimizer step */
+    oc_batch **pending;  /* [accumulate] */
+    bool train[OC_PART_COUNT];
+} stage_run;
+
+enum { MAX_SKIPPED_IN_A_ROW = 25, SEED_WEIGHTS = 0x77 };
+
+/* ---- 1. The model -------------------------------------------------------------------------------------------------- */
+
+static const oc_act ACT[] = {[OC_RECIPE_ACT_GELU_TANH] = OC_ACT_GELU_TANH, [OC_RECIPE_ACT_GELU] = OC_ACT_GELU_ERF};
+static const oc_mask MASK[] = {[OC_RECIPE_MASK_CAUSAL] = OC_MASK_CAUSAL, [OC_RECIPE_MASK_PREFIX] = OC_MASK_PREFIX, [OC_RECIPE_MASK_ISOLATED] = OC_MASK_ISOLATED};
+static const oc_aspect ASPECT[] = {[OC_RECIPE_ASPECT_STRETCH] = OC_ASPECT_STRETCH, [OC_RECIPE_ASPECT_PAD] = OC_ASPECT_PAD};
+
+static oc_status combined_config(oc_config *c, const oc_run *run, oc_error *err) {
+    const oc_recipe_model *r = &run->recipe->model;
+    oc_config tower;
+    oc_config_defaults(c);
+    if (r->towers.vision) {
+        OC_TRY(oc_config_load(&tower, r->towers.vision, err));
+        if (!tower.has_vision) return oc_fail(err, OC_ERR_ARG, "%s: holds no vision encoder", r->towers.vision);
+        c->vision = tower.vision;
+        c->has_vision = true;
+        memcpy(c->image_mean, tower.image_mean, sizeof c->image_mean);
+        memcpy(c->image_std, tower.image_std, sizeof c->image_std);
+    } else oc_config_new_vision(c, &r->fresh.vision);
+    if (r->towers.text) {
+        OC_TRY(oc_config_load(&tower, r->towers.text, err));
+        if (!tower.has_text) return oc_fail(err, OC_ERR_ARG, "%s: holds no decoder", r->towers.text);
+        c->text = tower.text;
+        c->has_text = true;
+    } else oc_config_new_text(c, &r->fresh.text, run->tokenizer);
+    oc_config_tokens(c, run->tokenizer);
+    if (c->image_token >= c->text.vocab || oc_tokenizer_vocab_size(run->tokenizer) > c->text.vocab)
+        return oc_fail(err, OC_ERR_ARG, "the tokenizer has %d ids, the decoder only %d rows; they do not belong together",
+                       (int)oc_tokenizer_vocab_size(run->tokenizer), c->text.vocab);
+    c->projector = (oc_projector_config){.hidden = r->projector.hidden ? r->projector.hidden : c->text.hidden, .merge = r->projector.merge, .act = ACT[r->projector.act]};
+    c->mask = MASK[r->mask];
+    c->aspect = ASPECT[r->aspect];
+    return OC_OK;
+}
+
+static oc_status assemble(oc_vlm *m, const oc_run *run, oc_error *err) {
+    const oc_recipe_model *r = &run->recipe->model;
+    oc_config cfg;
+    OC_TRY(combined_config(&cfg, run, err));
+    OC_TRY(oc_vlm_create(m, run->compute, &cfg, run->dtype, err));
+    const bool fresh[OC_PART_COUNT] = {!r->towers.vision, true, !r->towers.text};
+    oc_params_init(&m->params, (uint64_t)run->recipe->seed + SEED_WEIGHTS, fresh);
+    oc_status st = OC_OK;
+    if (r->towers.vision) st = oc_weights_load(m, r->towers.vision, (bool[OC_PART_COUNT]){true, false, false}, err);
+    if (st == OC_OK && r->towers.text) st = oc_weights_load(m, r->towers.text, (bool[OC_PART_COUNT]){false, false, true}, err);
+    if (st != OC_OK) oc_vlm_close(m);
+    return st;
+}
+
+static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint, oc_error *err) {
+    const char *whole = checkpoint ? checkpoint : run->recipe->model.init;
+    if (!whole) return assemble(m, run, err);
+    OC_TRY(oc_weights_open(m, run->compute, whole, run->dtype, err));
+    if (m->cfg.has_vision && m->cfg.has_text) return OC_OK;
+    oc_vlm_close(m);
+    return oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder", whole);
+}
+
+/* ---- 2. One stage -------------------------------------------------------------------------------------------------- */
+
+static int micro_batch(const oc_recipe_stage *s) { return s->micro_batch > 0 ? OC_MIN(s->micro_batch, s->batch) : OC_MIN(s->batch, 64); }
+
+static oc_status open_loader(stage_run *s, oc_error *err) {
+    const oc_recipe_stage *st = s->stage;
+    oc_loader_options lo;
+    oc_loader_defaults(&lo, s->run, &s->mixture, &s->m->cfg);
+    lo.seed += (uint64_t)s->pos.stage * 1000003u;
+    lo.batch = micro_batch(st);
+    lo.max_tokens = st->max_tokens;
+    lo.group_by_image = st->group_by_image;
+    lo.captions_per_image = st->captions_per_image;
+    lo.ahead = s->accumulate + 2;
+    lo.text.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
+    lo.text.no_system = !st->system_prompt;
+    lo.text.max_length = OC_MIN(st->max_length, s->m->decoder.max_rope);
+    return oc_loader_open(&s->loader, &lo, s->pos.data, err);
+}
+
+static oc_status open_ema(stage_run *s, oc_error *err) {
+    if (s->stage->ema <= 0) return OC_OK;
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        if (!s->train[i]) continue;
+        OC_TRY(oc_alloc_for(&s->ema[i], s->m->params.n[i] * sizeof(float), "averaged weights", err));
+        memcpy(s->ema[i], s->m->params.w[i], s->m->params.n[i] * sizeof(float));
+    }
+    return OC_OK;
+}
+
+static oc_status reserve(stage_run *s, oc_error *err) {
+    int tokens, seqs, blocks, images;
+    oc_loader_capacity(s->loader, &tokens, &seqs, &blocks, &images);
+    return oc_vlm_reserve(s->m, tokens, images, blocks, tokens, true, err);
+}
+
+static int64_t total_steps(const stage_run *s) {
+    const oc_recipe_budget *b = &s->stage->budget;
+    if (b->minutes > 0) return 0;
+    if (b->steps > 0) return b->steps;
+    double epochs = b->epochs > 0 ? b->epochs : 1;
+    return (int64_t)ceil((double)oc_loader_units_per_epoch(s->loader) * epochs / (double)s->stage->batch);
+}
+
+/* Gradients of one whole batch: the loss is normalised by the labels of all its micro-batches. */
+static oc_status batch_step(void *ctx, oc_step_result *r, oc_error *err) {
+    stage_run *s = ctx;
+    int n = 0, labels = 0, correct = 0;
+    double sum = 0;
+    oc_status st = OC_OK;
+    for (; n < s->accumulate; n++) {
+        OC_GO(oc_loader_next(s->loader, &s->pending[n], &s->pos.data, err));
+        labels += s->pending[n]->n_labels;
+    }
+    for (int i = 0; i < n; i++) {
+        oc_batch *b = s->pending[i];
+        oc_spans_fill(b, s->mask);
+        oc_loss l = oc_vlm_loss(s->m, b, labels ? 1.0f / (float)labels : 0);
+        sum += l.sum;
+        correct += l.correct;
+        r->samples += b->n_seq;
+        r->tokens += b->N;
+    }
+    r->labels = labels;
+    r->loss = labels ? sum / labels : 0;
+    r->accuracy = labels ? (double)correct / labels : 0;
+done:
+    for (int i = 0; i < n; i++) oc_loader_release(s->loader, s->pending[i]);
+    return st;
+}
+
+static void weights_updated(void *ctx) {
+    stage_run *s = ctx;
+    oc_vlm_weights_changed(s->m, s->train);
+}
+
+/* The averaged weights take the place of the present ones, or back. */
+static void swap_ema(stage_run *s) {
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        if (!s->ema[i]) continue;
+        float *t = s->m->params.w[i];
+        for (size_t j = 0; j < s->m->params.n[i]; j++) { /* values, not pointers: packed matrices point at w */
+            float x = t[j];
+            t[j] = s->ema[i][j];
+            s->ema[i][j] = x;
+        }
+    }
+    oc_vlm_weights_changed(s->m, s->train);
+}
+
+static oc_status evaluate(void *ctx, oc_error *err) {
+    stage_run *s = ctx;
+    const oc_train_options *o = s->run->opt;
+    if (!o->evaluate) return OC_OK;
+    swap_ema(s);
+    oc_status st = o->evaluate(o->evaluate_ctx, s->m, s->run->tokenizer, s->run->recipe, s->pos.stage, s->run->log, err);
+    swap_ema(s);
+    return st == OC_OK ? reserve(s, err) : st;
+}
+
+/* ---- 3. Saving and resuming ---------------------------------------------------------------------------------------- */
+
+enum { MAX_BUFFERS = 3 * OC_PART_COUNT };
+
+static int state_buffers(const stage_run *s, oc_state_buffer *b) {
+    int n = 0;
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        if (!s->train[i] || !s->m->params.n[i]) continue;
+        struct { const char *role; float *data; } roles[] = {{"m", s->m->params.m[i]}, {"v", s->m->params.v[i]}, {"ema", s->ema[i]}};
+        for (size_t k = 0; k < OC_COUNT(roles); k++) {
+            if (!roles[k].data) continue;
+            b[n] = (oc_state_buffer){.data = roles[k].data, .n = s->m->params.n[i]};
+            snprintf(b[n++].name, sizeof b->name, "%s.%s", roles[k].role, oc_part_names[i]);
+        }
+    }
+    return n;
+}
+
+static oc_status save_checkpoint(void *ctx, oc_error *err) {
+    stage_run *s = ctx;
+    oc_state_buffer buffers[MAX_BUFFERS];
+    char *path;
+    OC_TRY(oc_run_path(s->run, "checkpoint", &path, err));
+    oc_status st = oc_checkpoint_save(path, s->m, s->run->tokenizer, s->stage ? s->stage->name : NULL, &s->pos, buffers, s->stage ? state_buffers(s, buffers) : 0, err);
+    oc_free(path);
+    return st;
+}
+
+static oc_status save_stage(stage_run *s, oc_error *err) {
+    char name[160], *path;
+    snprintf(name, sizeof name, "stage-%d-%s", s->pos.stage + 1, s->stage->name);
+    OC_TRY(oc_run_path(s->run, name, &path, err));
+    oc_status st = oc_model_save_atomic(path, s->m, s->run->tokenizer, s->stage->name, err);
+    if (st == OC_OK) oc_log(OC_LOG_INFO, "wrote %s", path);
+    oc_free(path);
+    return st;
+}
+
+static void close_stage(stage_run *s) {
+    oc_loader_close(s->loader);
+    oc_mixture_close(&s->mixture);
+    oc_optimizer_close(&s->optimizer);
+    oc_free(s->pending);
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        oc_free(s->ema[i]);
+        s->ema[i] = NULL;
+    }
+    s->loader = NULL;
+    s->pending = NULL;
+}
+
+static oc_status open_stage(stage_run *s, const char *resumed, oc_error *err) {
+    const oc_recipe_stage *st = s->stage;
+    const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
+    for (int i = 0; i < OC_PART_COUNT; i++) s->train[i] = lr[i] > 0;
+    s->accumulate = (st->batch + micro_batch(st) - 1) / micro_batch(st);
+    s->mask = st->mask <= OC_RECIPE_MASK_ISOLATED ? MASK[st->mask] : s->m->cfg.mask;
+    s->m->cfg.mask = s->mask; /* remembered with the model: this is how it was trained last */
+    OC_TRY(oc_alloc_for(&s->pending, (size_t)s->accumulate * sizeof *s->pending, "batches", err));
+    OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err)); /* moments start anew in each stage */
+    OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
+    OC_TRY(oc_mixture_open(&s->mixture, &st->datasets, (uint64_t)s->run->recipe->seed, err));
+    OC_TRY(open_loader(s, err));
+    OC_TRY(open_ema(s, err));
+    s->optimizer = (oc_optimizer){.compute = s->run->compute, .opt = {.beta1 = st->optim.beta1, .beta2 = st->optim.beta2, .eps = st->optim.eps,
+                                  .weight_decay = st->optim.weight_decay, .clip = st->optim.clip, .ema = st->ema}};
+    OC_TRY(oc_optimizer_add_model(&s->optimizer, s->m, lr, s->ema, false, err));
+    if (resumed) {
+        oc_state_buffer buffers[MAX_BUFFERS];
+        OC_TRY(oc_checkpoint_load_buffers(resumed, buffers, state_buffers(s, buffers), err));
+    }
+    return reserve(s, err);
+}
+
+static oc_status run_stage(stage_run *s, const char *resumed, oc_error *err) {
+    char label[64];
+    oc_status st;
+    snprintf(label, sizeof label, "stage %d/%d %.32s", s->pos.stage + 1, s->run->recipe->stages.n, s->stage->name);
+    OC_GO(open_stage(s, resumed, err));
+    oc_loop loop = {.label = label, .name = s->stage->name, .optimizer = &s->optimizer, .schedule = &s->stage->optim.schedule.curve,
+                    .total_steps = total_steps(s), .total_seconds = s->stage->budget.minutes * 60, .pos = &s->pos, .save_every = s->stage->save_every,
+                    .max_skipped = MAX_SKIPPED_IN_A_ROW, .output = &s->run->output, .ctx = s, .step = batch_step, .updated = weights_updated,
+                    .save = save_checkpoint, .eval_every = s->stage->eval_every, .evaluate = evaluate};
+    OC_GO(oc_loop_run(&loop, err));
+    oc_log(OC_LOG_INFO, "%s: %lld samples in %.0f s, %.1f samples/s; waited %.1f s for data; %d bad samples", label, (long long)s->pos.samples,
+           s->pos.seconds, (double)s->pos.samples / fmax(s->pos.seconds, 1e-9), oc_loader_wait_seconds(s->loader), oc_loader_bad_count(s->loader));
+    swap_ema(s); /* the averaged weights are the stage's result */
+    OC_GO(save_stage(s, err));
+    if (s->run->opt->evaluate)
+        OC_GO(s->run->opt->evaluate(s->run->opt->evaluate_ctx, s->m, s->run->tokenizer, s->run->recipe, s->pos.stage, s->run->log, err));
+done:
+    close_stage(s);
+    return st;
+}
+
+/* ---- 4. The run ---------------------------------------------------------------------------------------------------- */
+
+/* Where the tokenizer is: named, else beside the weights. */
+static const char *tokenizer_place(const oc_recipe_model *r) {
+    return r->tokenizer ? r->tokenizer : r->init ? r->init : r->towers.text;
+}
+
+static oc_status find_resume(const oc_run *run, char **found, oc_error *err) {
+    char *path;
+    *found = NULL;
+    if (!run->opt->resume) return OC_OK;
+    OC_TRY(oc_run_path(run, "checkpoint", &path, err));
+    oc_status st = oc_checkpoint_find(path, found, err);
+    oc_free(path);
+    if (st == OC_OK && !*found) oc_log(OC_LOG_INFO, "%s: no checkpoint yet, starting from the beginning", run->out);
+    return st;
+}
+
+static oc_status run_stages(stage_run *s, const char *resumed, oc_error *err) {
+    const oc_recipe *r = s->run->recipe;
+    int n = s->run->opt->only_stages > 0 ? OC_MIN(s->run->opt->only_stages, r->stages.n) : r->stages.n;
+    for (; s->pos.stage < n; ) {
+        s->stage = oc_recipe_stage_at(r, s->pos.stage);
+        bool in_the_middle = resumed && s->pos.step > 0;
+        OC_TRY(run_stage(s, in_the_middle ? resumed : NULL, err));
+        resumed = NULL;
+        double total = s->pos.total_seconds + s->pos.seconds;
+        s->pos = (oc_position){.stage = s->pos.stage + 1, .total_seconds = total, .seed = s->pos.seed};
+        s->stage = NULL;
+        OC_TRY(save_checkpoint(s, err)); /* between stages: the next one starts from here */
+    }
+    char *path;
+    OC_TRY(oc_run_path(s->run, "model", &path, err));
+    oc_status st = oc_model_save_atomic(path, s->m, s->run->tokenizer, r->stages.n ? oc_recipe_stage_at(r, n - 1)->name : NULL, err);
+    if (st == OC_OK) oc_log(OC_LOG_INFO, "wrote %s after %.0f s of training", path, s->pos.total_seconds);
+    oc_free(path);
+    return st;
+}
+
+oc_status oc_train_run(const oc_recipe *recipe, const oc_train_options *opt, oc_error *err) {
+    oc_run run;
+    oc_vlm m = {0};
+    char *resumed = NULL;
+    if (recipe->stages.n == 0) return oc_fail(err, OC_ERR_ARG, "%s: no stages in it", recipe->path);
+    OC_TRY(oc_run_open(&run, recipe, opt, tokenizer_place(&recipe->model), err));
+    stage_run s = {.run = &run, .m = &m, .pos.seed = (uint64_t)recipe->seed};
+    oc_status st;
+    OC_GO(find_resume(&run, &resumed, err));
+    if (resumed) OC_GO(oc_checkpoint_load_position(resumed, &s.pos, err));
+    OC_GO(open_model(&m, &run, resumed, err));
+    OC_GO(run_stages(&s, resumed, err));
+done:
+    oc_free(resumed);
+    oc_vlm_close(&m);
+    oc_run_close(&run);
+    return st;
+}
