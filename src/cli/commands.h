@@ -5,6 +5,9 @@ OC_GROUP("Use a model")
 OC_GROUP("Measure")
 
 OC_GROUP("Train")
+OC_COMMAND(train)
+OC_COMMAND(pretrain_vision)
+OC_COMMAND(pretrain_text)
 
 OC_GROUP("Data and formats")
 OC_COMMAND(data_synth)
