@@ -279,6 +279,29 @@ static void test_encode(void **state) {
     oc_image_close(&img);
 }
 
+/* Each allocation of ours fails in turn; nothing leaks (the sanitizer looks). */
+static void test_out_of_memory(void **state) {
+    OC_UNUSED(state);
+    static const char *const kinds[] = {"rgb.png", "rgba.png", "cmyk.jpg", "exif6.jpg", "lossy.webp", "lossless.webp"};
+    for (size_t i = 0; i < OC_COUNT(kinds); i++) {
+        bytes b = read_file(kinds[i]);
+        for (long n = 0;; n++) {
+            oc_image img;
+            oc_alloc_fail_after(n);
+            oc_status st = oc_image_decode(&img, b.data, b.size, "x", NULL, NULL);
+            oc_alloc_fail_after(-1);
+            if (st == OC_OK) {
+                assert_true(n >= 1);
+                oc_image_close(&img);
+                break;
+            }
+            assert_int_equal(st, OC_ERR_NOMEM);
+            assert_null(img.rgb);
+        }
+        free(b.data);
+    }
+}
+
 /* The files people really have: a folder of photos, some broken, named by OC_SHARED. */
 static void test_photos(void **state) {
     OC_UNUSED(state);
@@ -303,7 +326,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),      cmocka_unit_test(test_truncated), cmocka_unit_test(test_corrupt),
         cmocka_unit_test(test_not_images),  cmocka_unit_test(test_limits),    cmocka_unit_test(test_orientation),
-        cmocka_unit_test(test_encode),      cmocka_unit_test(test_photos),
+        cmocka_unit_test(test_encode),      cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_photos),
     };
     return cmocka_run_group_tests_name("data.image", tests, NULL, NULL);
 }
