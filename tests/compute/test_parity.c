@@ -415,11 +415,66 @@ static void test_optimizer_is_that_of_the_equations(void **state) {
     each_backend(0, optimizer);
 }
 
+/* ---- Nothing to do ------------------------------------------------------------------------------------------------ */
+
+/* A step without images, or without labels, calls with no rows: nothing may be written, read or divided by zero. */
+static void no_rows(ctx *x) {
+    enum { C = 24, ROWS = 16, ALL = 2 * C * ROWS };
+    const oc_ops *ops = &x->c->ops;
+    void *a = normal(x, ALL, 1.0), *a_before = copy_of(a, ALL, x->t);
+    float *f = normal_f32(x, ALL, 1.0), *f_before = copy_of(f, ALL, OC_F32);
+    const float *w = normal_f32(x, ROWS * C, 1.0), *table = normal_f32(x, 8, 1.0);
+    const void *in = normal(x, ALL, 1.0);
+    const int32_t none[1] = {0};
+    oc_matrix *m = ops->matrix_create(x->c, &(oc_matrix_desc){.w = w, .t = x->t, .rows = ROWS, .cols = C});
+    ops->linear_fwd(x->c, a, ROWS, in, C, m, 0, &(oc_epilogue){.bias = w, .act = OC_ACT_GELU_TANH});
+    ops->linear_bwd_x(x->c, a, C, in, ROWS, m, 0, true);
+    ops->linear_bwd_w(x->c, f, f, in, ROWS, in, C, x->t, 0, ROWS, C);
+    ops->linear_xent(x->c, f, NULL, a, f, in, none, m, 0, 1.0f);
+    ops->matrix_free(x->c, m);
+    const oc_attention at = {.NH = 2, .NKV = 1, .HS = 8, .ldq = 32, .ldkv = 32, .ldo = 16, .lo = none, .hi = none,
+                             .scale = 1.0f, .t = x->t};
+    ops->attention_fwd(x->c, a, f, in, in, in, &at);
+    ops->attention_bwd(x->c, a, a, a, in, in, f, in, in, in, &at);
+    ops->attention_decode(x->c, a, in, &in, &in, none, 0, &at);
+    ops->layernorm_fwd(x->c, a, f, f, a, in, w, w, 0, C, 1e-6f, x->t);
+    ops->layernorm_bwd(x->c, a, f, f, in, in, w, w, w, 0, C, x->t);
+    ops->rmsnorm_fwd(x->c, a, f, a, in, w, 0, C, 1e-6f, x->t);
+    ops->rmsnorm_bwd(x->c, a, f, in, in, w, w, 0, C, x->t);
+    ops->rope(x->c, a, C, none, table, 0, 3, 8, 1, x->t);
+    ops->act_fwd(x->c, a, in, 0, OC_ACT_GELU_ERF, x->t);
+    ops->act_bwd(x->c, a, in, in, 0, OC_ACT_GELU_ERF, x->t);
+    ops->swiglu_fwd(x->c, a, in, 0, C, x->t);
+    ops->swiglu_bwd(x->c, a, in, in, 0, C, x->t);
+    ops->add(x->c, a, in, in, 0, x->t);
+    ops->convert(x->c, a, x->t, w, OC_F32, 0);
+    ops->embedding_fwd(x->c, a, none, w, OC_F32, 0, C, x->t);
+    ops->embedding_bwd(x->c, f, none, in, 0, C, 8, x->t);
+    ops->gather_rows(x->c, a, in, none, 0, C, x->t);
+    ops->scatter_rows(x->c, a, in, none, 0, C, true, x->t);
+    ops->scatter_rows(x->c, a, in, none, 0, C, false, x->t);
+    ops->patchify(x->c, a, w, 0, 28, 14, x->t);
+    ops->position_add_fwd(x->c, a, w, 0, 4, C, x->t);
+    ops->position_add_bwd(x->c, f, in, 0, 4, C, x->t);
+    ops->merge_fwd(x->c, a, in, 0, 5, 2, C, x->t);
+    ops->merge_bwd(x->c, a, in, 0, 5, 2, C, x->t);
+    const oc_adamw o = {.lr = 1, .beta1 = 0.9f, .beta2 = 0.9f, .eps = 1e-8f, .grad_scale = 1, .step = 1};
+    ops->adamw(x->c, f, f, f, w, 0, &o);
+    identical(x, "no rows", a, a_before, ALL, x->t);
+    identical(x, "no rows", f, f_before, ALL, OC_F32);
+}
+
+static void test_no_rows(void **state) {
+    OC_UNUSED(state);
+    each_backend(0, no_rows);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_norms),   cmocka_unit_test(test_rope),    cmocka_unit_test(test_pointwise),
         cmocka_unit_test(test_add),     cmocka_unit_test(test_convert), cmocka_unit_test(test_rows),
         cmocka_unit_test(test_images),  cmocka_unit_test(test_optimizer_is_that_of_the_equations),
+        cmocka_unit_test(test_no_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,15 @@ static int team(const oc_compute *c, const oc_attention *a) {
 
 static double dot(const void *a, size_t ia, const void *b, size_t ib, int n, oc_dtype t) {
     double sum = 0;
-    for (size_t d = 0; d < (size_t)n; d++) sum += (double)oc_ref_get(a, ia + d, t) * (double)oc_ref_get(b, ib + d, t);
+    if (t == OC_F32) {
+        const float *x = (const float *)a + ia, *y = (const float *)b + ib;
+#pragma omp simd reduction(+ : sum)
+        for (int d = 0; d < n; d++) sum += (double)x[d] * (double)y[d];
+    } else {
+        const uint16_t *x = (const uint16_t *)a + ia, *y = (const uint16_t *)b + ib;
+#pragma omp simd reduction(+ : sum)
+        for (int d = 0; d < n; d++) sum += (double)oc_bf16_to_f32(x[d]) * (double)oc_bf16_to_f32(y[d]);
+    }
     return sum;
 }
 
@@ -69,6 +77,7 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
 typedef struct inputs {
     const void *dO, *o, *q, *k, *v;
     const float *lse;
+    double *D; /* [N, NH], from attention_bwd */
 } inputs;
 
 /* p_j and ds_j of query row i, head h, and key row j. */
@@ -76,10 +85,10 @@ static void pair_gradient(double *p, double *ds, const inputs *in, const oc_atte
     size_t iq = (size_t)i * (size_t)a->ldq + (size_t)h * (size_t)a->HS;
     size_t io = (size_t)i * (size_t)a->ldo + (size_t)h * (size_t)a->HS;
     size_t ik = (size_t)j * (size_t)a->ldkv + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS;
-    double D = dot(in->dO, io, in->o, io, a->HS, a->t);
     double s = (double)a->scale * dot(in->q, iq, in->k, ik, a->HS, a->t);
-    *p = exp(s - (double)in->lse[(size_t)i * (size_t)a->NH + (size_t)h]);
-    *ds = *p * (dot(in->dO, io, in->v, ik, a->HS, a->t) - D);
+    size_t row = (size_t)i * (size_t)a->NH + (size_t)h;
+    *p = exp(s - (double)in->lse[row]);
+    *ds = *p * (dot(in->dO, io, in->v, ik, a->HS, a->t) - in->D[row]);
 }
 
 static void grad_q(void *dq, const inputs *in, const oc_attention *a, int i, int h) {
@@ -110,7 +119,13 @@ static void grad_kv(void *dk, void *dv, const inputs *in, const oc_attention *a,
 
 static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
                           const void *q, const void *k, const void *v, const oc_attention *a) {
-    const inputs in = {.dO = dO, .o = o, .q = q, .k = k, .v = v, .lse = lse};
+    inputs in = {.dO = dO, .o = o, .q = q, .k = k, .v = v, .lse = lse};
+    in.D = oc_compute_scratch(c, -1, (size_t)a->N * (size_t)a->NH * sizeof *in.D);
+    for (size_t i = 0; i < (size_t)a->N; i++)
+        for (size_t h = 0; h < (size_t)a->NH; h++) {
+            size_t at = i * (size_t)a->ldo + h * (size_t)a->HS;
+            in.D[i * (size_t)a->NH + h] = dot(dO, at, o, at, a->HS, a->t);
+        }
 #pragma omp parallel for num_threads(team(c, a)) schedule(dynamic, 4)
     for (int i = 0; i < a->N; i++) {
         for (int h = 0; h < a->NH; h++) grad_q(dq, &in, a, i, h);
