@@ -1,4 +1,5 @@
-/* Choosing a backend at run time: what the processor has, which tables that allows, and the life of an oc_compute. */
+/* Choosing a backend at run time: what the processor has, which tables that allows, and the life of an
+ * oc_compute. */
 #define _GNU_SOURCE
 #include <math.h>
 #include <omp.h>
@@ -14,12 +15,12 @@
 #include "compute/compute.h"
 #include "compute/cpu/cpu.h"
 
-/* ---- The processor ------------------------------------------------------------------------------------------------ */
+/* ---- The processor ------------------------------------------------------------------------------------- */
 
 #if defined(__x86_64__)
 
-/* AMX tiles: leaf 7 of cpuid (TILE 24, BF16 22), state components 17 and 18 enabled in XCR0, and, since the tile data
- * is 8 KiB per thread, a permission that Linux gives on request only. */
+/* AMX tiles: leaf 7 of cpuid (TILE 24, BF16 22), state components 17 and 18 enabled in XCR0, and, since the
+ * tile data is 8 KiB per thread, a permission that Linux gives on request only. */
 static bool detect_amx(void) {
     unsigned a, b, c, d;
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d >> 24 & 1u) || !(d >> 22 & 1u)) return false;
@@ -31,8 +32,8 @@ static bool detect_amx(void) {
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
-/* __builtin_cpu_supports also asks XCR0 whether the system saves the registers. Each flag stands for everything that
- * CMake lets the compiler use in the folder of that name. */
+/* __builtin_cpu_supports also asks XCR0 whether the system saves the registers. Each flag stands for
+ * everything that CMake lets the compiler use in the folder of that name. */
 oc_cpu_features oc_cpu_detect(void) {
     oc_cpu_features f = {0};
     __builtin_cpu_init();
@@ -53,39 +54,31 @@ oc_cpu_features oc_cpu_detect(void) { return (oc_cpu_features){0}; }
 
 #endif
 
-/* ---- The backends ------------------------------------------------------------------------------------------------- */
+/* ---- The backends -------------------------------------------------------------------------------------- */
 
-typedef enum { LEVEL_REF, LEVEL_PORTABLE, LEVEL_AVX2, LEVEL_AVX512, LEVEL_AVX512_BF16, LEVEL_AMX, LEVEL_COUNT } level;
+/* Slowest first; each adds a layer to the one before. */
+typedef enum { REF, PORTABLE, AVX2, AVX512, AVX512_BF16, AMX, LEVELS } level;
 
 static const struct {
     const char *name, *instructions;
-} level_text[LEVEL_COUNT] = {
-    {"ref", "plain C"},
-    {"portable", "plain C, oneDNN"},
-    {"avx2", "AVX2, FMA"},
-    {"avx512", "AVX-512, VNNI"},
-    {"avx512_bf16", "AVX-512, VNNI, BF16"},
-    {"amx", "AVX-512, VNNI, BF16, AMX"},
+} level_text[LEVELS] = {
+    [REF] = {"ref", "plain C"},
+    [PORTABLE] = {"portable", "plain C, oneDNN"},
+    [AVX2] = {"avx2", "AVX2, FMA"},
+    [AVX512] = {"avx512", "AVX-512, VNNI"},
+    [AVX512_BF16] = {"avx512_bf16", "AVX-512, VNNI, BF16"},
+    [AMX] = {"amx", "AVX-512, VNNI, BF16, AMX"},
 };
 
 static bool level_available(level l, const oc_cpu_features *f) {
-    switch (l) {
-    case LEVEL_REF: return true;
-    case LEVEL_PORTABLE: return true;
-#if defined(__x86_64__)
-    case LEVEL_AVX2: return f->avx2;
-    case LEVEL_AVX512: return f->avx512;
-    case LEVEL_AVX512_BF16: return f->avx512_bf16;
-    case LEVEL_AMX: return f->amx;
-#endif
-    default: OC_UNUSED(f); return false;
-    }
+    const bool available[LEVELS] = {true, true, f->avx2, f->avx512, f->avx512_bf16, f->amx};
+    return available[l];
 }
 
 int oc_compute_backends(const char **names, int max) {
     oc_cpu_features f = oc_cpu_detect();
     int n = 0;
-    for (level l = LEVEL_REF; l < LEVEL_COUNT; l++) {
+    for (level l = REF; l < LEVELS; l++) {
         if (!level_available(l, &f)) continue;
         if (n < max) names[n] = level_text[l].name;
         n++;
@@ -95,11 +88,11 @@ int oc_compute_backends(const char **names, int max) {
 
 static void fill(oc_ops *ops, level l, const oc_cpu_features *f) {
     oc_cpu_ref_fill(ops);
-    if (l >= LEVEL_PORTABLE) oc_cpu_gemm_fill(ops, f);
+    if (l >= PORTABLE) oc_cpu_gemm_fill(ops, f);
 #if defined(__x86_64__)
-    if (l >= LEVEL_AVX2) oc_cpu_avx2_fill(ops);
-    if (l >= LEVEL_AVX512) oc_cpu_avx512_fill(ops);
-    if (l >= LEVEL_AVX512_BF16) oc_cpu_avx512bf16_fill(ops);
+    if (l >= AVX2) oc_cpu_avx2_fill(ops);
+    if (l >= AVX512) oc_cpu_avx512_fill(ops);
+    if (l >= AVX512_BF16) oc_cpu_avx512bf16_fill(ops);
 #endif
     ops->name = level_text[l].name;
 }
@@ -107,20 +100,22 @@ static void fill(oc_ops *ops, level l, const oc_cpu_features *f) {
 /* The backend of that name, or the best. */
 static oc_status choose(level *out, const char *name, const oc_cpu_features *f, oc_error *err) {
     char list[128] = "";
-    *out = LEVEL_COUNT;
-    for (level l = LEVEL_REF; l < LEVEL_COUNT; l++) {
+    *out = LEVELS;
+    for (level l = REF; l < LEVELS; l++) {
         if (!level_available(l, f)) continue;
         if (!name || strcmp(name, level_text[l].name) == 0) *out = l;
         size_t used = strlen(list);
         snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", level_text[l].name);
     }
-    if (*out != LEVEL_COUNT) return OC_OK;
-    return oc_fail(err, OC_ERR_UNSUPPORTED, "there is no compute backend '%s' on this processor; available: %s", name, list);
+    if (*out != LEVELS) return OC_OK;
+    return oc_fail(err, OC_ERR_UNSUPPORTED,
+                   "there is no compute backend '%s' on this processor; available: %s", name, list);
 }
 
-/* ---- Scratch ------------------------------------------------------------------------------------------------------ */
+/* ---- Scratch ------------------------------------------------------------------------------------------- */
 
-/* One block per thread and, first, the one of the whole call. A cache line each, since threads write their own. */
+/* One block per thread and, first, the one of the whole call. A cache line each, since threads write their
+ * own. */
 typedef struct scratch_block {
     _Alignas(64) void *p;
     size_t bytes;
@@ -140,23 +135,24 @@ void *oc_compute_scratch(oc_compute *c, int thread, size_t bytes) {
 
 void oc_cpu_use_threads(const oc_compute *c) { omp_set_num_threads(c->threads); }
 
-/* ---- Opening and closing ------------------------------------------------------------------------------------------ */
+/* ---- Opening and closing ------------------------------------------------------------------------------- */
 
 oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_error *err) {
     *out = NULL;
     int threads = opt ? opt->threads : 0;
     enum { MAX_THREADS = 4096 };
     if (threads < 0 || threads > MAX_THREADS)
-        return oc_fail(err, OC_ERR_ARG, "threads is %d; allowed are 1 to %d, or 0 for all cores", threads, MAX_THREADS);
+        return oc_fail(err, OC_ERR_ARG, "threads is %d; allowed are 1 to %d, or 0 for all cores", threads,
+                       MAX_THREADS);
     if (threads == 0) threads = oc_cpu_count();
 
     oc_cpu_features f = oc_cpu_detect();
     level l;
     OC_TRY(choose(&l, opt ? opt->backend : NULL, &f, err));
-    f.avx2 = f.avx2 && l >= LEVEL_AVX2;
-    f.avx512 = f.avx512 && l >= LEVEL_AVX512;
-    f.avx512_bf16 = f.avx512_bf16 && l >= LEVEL_AVX512_BF16;
-    f.amx = f.amx && l >= LEVEL_AMX;
+    f.avx2 = f.avx2 && l >= AVX2;
+    f.avx512 = f.avx512 && l >= AVX512;
+    f.avx512_bf16 = f.avx512_bf16 && l >= AVX512_BF16;
+    f.amx = f.amx && l >= AMX;
 
     oc_compute *c = oc_calloc(1, sizeof *c);
     oc_cpu *cpu = oc_calloc(1, sizeof *cpu);
@@ -170,8 +166,8 @@ oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_er
     c->scratch = scratch;
     cpu->features = f;
     fill(&c->ops, l, &f);
-    snprintf(cpu->describe, sizeof cpu->describe, "%s (%s), %d thread%s", c->ops.name, level_text[l].instructions, threads,
-             threads == 1 ? "" : "s");
+    snprintf(cpu->describe, sizeof cpu->describe, "%s (%s), %d thread%s", c->ops.name,
+             level_text[l].instructions, threads, threads == 1 ? "" : "s");
     *out = c;
     return OC_OK;
 }
@@ -191,10 +187,11 @@ bool oc_compute_has_native_bf16(const oc_compute *c) { return oc_cpu_of(c)->feat
 
 const char *oc_compute_describe(const oc_compute *c) { return oc_cpu_of(c)->describe; }
 
-/* ---- The table of rotary positions -------------------------------------------------------------------------------- */
+/* ---- The table of rotary positions --------------------------------------------------------------------- */
 
-/* The frequency as transformers forms it: the power and its reciprocal each rounded to f32. The angle is the f32 product
- * (its rounding at large positions is part of the reference); cos and sin of that angle are rounded once. */
+/* The frequency as transformers forms it: the power and its reciprocal each rounded to f32. The angle is the
+ * f32 product (its rounding at large positions is part of the reference); cos and sin of that angle are
+ * rounded once. */
 void oc_rope_table(float *table, int max_pos, int HS, float theta) {
     int half = HS / 2;
     for (int j = 0; j < half; j++) {

@@ -1,4 +1,5 @@
-/* What the tests of the operation tables share: memory, random tensors, comparing, and a run over every backend. */
+/* What the tests of the operation tables share: memory, random tensors, comparing, and a run over every
+ * backend. */
 #ifndef OC_TESTS_COMPUTE_COMMON_H
 #define OC_TESTS_COMPUTE_COMMON_H
 
@@ -23,7 +24,7 @@ typedef struct ctx {
     char shape[160];
 } ctx;
 
-/* ---- Memory: exactly as long as asked, so that AddressSanitizer sees the first element past the end ----------------- */
+/* ---- Memory: exactly as long as asked, so that AddressSanitizer sees the first element past the end ---- */
 
 static void *pool[1024];
 static int pool_count;
@@ -45,15 +46,17 @@ static inline size_t span(int rows, int width, int ld) {
     return rows > 0 ? (size_t)(rows - 1) * (size_t)ld + (size_t)width : 0;
 }
 
-/* ---- Elements ----------------------------------------------------------------------------------------------------- */
+/* ---- Elements ------------------------------------------------------------------------------------------ */
 
 static inline float get(const void *p, size_t i, oc_dtype t) {
     return t == OC_F32 ? ((const float *)p)[i] : oc_bf16_to_f32(((const uint16_t *)p)[i]);
 }
 
 static inline void put(void *p, size_t i, oc_dtype t, double v) {
-    if (t == OC_F32) ((float *)p)[i] = (float)v;
-    else ((uint16_t *)p)[i] = oc_f32_to_bf16((float)v);
+    if (t == OC_F32)
+        ((float *)p)[i] = (float)v;
+    else
+        ((uint16_t *)p)[i] = oc_f32_to_bf16((float)v);
 }
 
 /* Normal numbers with deviation `scale`. */
@@ -77,12 +80,14 @@ static inline void *converted(const void *p, size_t n, oc_dtype from, oc_dtype t
     return q;
 }
 
-/* ---- Comparing -----------------------------------------------------------------------------------------------------
- * Root mean square of the difference <= tol * max(rms of want, floor), and no single element further off than 32 times
- * that. `floor` is the size that the tensor's terms have (its own size may be nothing but what cancellation left).
- * Elements between the rows must be untouched, bit for bit: callers start both buffers with the same contents. */
-static inline void same(const ctx *x, const char *what, const void *got, const void *want, int rows, int width, int ld,
-                        oc_dtype t, double tol, double floor_rms) {
+/* ---- Comparing ----------------------------------------------------------------------------------------- */
+
+/* Root mean square of the difference <= tol * max(rms of want, floor), and no single element further off than
+ * 32 times that. `floor` is the size that the tensor's terms have (its own size may be nothing but what
+ * cancellation left). Elements between the rows must be untouched, bit for bit: callers start both buffers
+ * with the same contents. */
+static inline void same(const ctx *x, const char *what, const void *got, const void *want, int rows,
+                        int width, int ld, oc_dtype t, double tol, double floor_rms) {
     double error = 0, size = 0, worst = -1;
     size_t at = 0, count = (size_t)rows * (size_t)width, element = oc_dtype_size(t);
     bool finite = true;
@@ -96,39 +101,45 @@ static inline void same(const ctx *x, const char *what, const void *got, const v
         }
     for (size_t n = 0; n + 1 < (size_t)rows && ld > width; n++) {
         size_t i = n * (size_t)ld + (size_t)width;
-        if (memcmp((const char *)got + i * element, (const char *)want + i * element, (size_t)(ld - width) * element) != 0)
-            fail_msg("%s %s, %s, %s: wrote between the rows after row %zu", x->c->ops.name, oc_dtype_name(x->t), what,
-                     x->shape, n);
+        if (memcmp((const char *)got + i * element, (const char *)want + i * element,
+                   (size_t)(ld - width) * element) != 0)
+            fail_msg("%s %s, %s, %s: wrote between the rows after row %zu", x->c->ops.name,
+                     oc_dtype_name(x->t), what, x->shape, n);
     }
     if (count == 0) return;
     double scale = fmax(sqrt(size / (double)count), floor_rms), rms = sqrt(error / (double)count);
-    if (!finite || !(rms <= tol * scale) || !(worst <= 32 * tol * fmax(scale, fabs((double)get(want, at, t)))))
-        fail_msg("%s %s, %s, %s: relative error %.3g, allowed %.3g; worst at [%zu, %zu]: %.9g, wanted %.9g", x->c->ops.name,
-                 oc_dtype_name(x->t), what, x->shape, rms / scale, tol, at / (size_t)ld, at % (size_t)ld,
-                 (double)get(got, at, t), (double)get(want, at, t));
+    if (!finite || !(rms <= tol * scale) ||
+        !(worst <= 32 * tol * fmax(scale, fabs((double)get(want, at, t)))))
+        fail_msg("%s %s, %s, %s: relative error %.3g, allowed %.3g; worst at [%zu, %zu]: %.9g, wanted %.9g",
+                 x->c->ops.name, oc_dtype_name(x->t), what, x->shape, rms / scale, tol, at / (size_t)ld,
+                 at % (size_t)ld, (double)get(got, at, t), (double)get(want, at, t));
 }
 
-static inline void same_flat(const ctx *x, const char *what, const void *got, const void *want, size_t n, oc_dtype t,
-                             double tol, double floor_rms) {
+static inline void same_flat(const ctx *x, const char *what, const void *got, const void *want, size_t n,
+                             oc_dtype t, double tol, double floor_rms) {
     same(x, what, got, want, 1, (int)n, (int)n, t, tol, floor_rms);
 }
 
-static inline void identical(const ctx *x, const char *what, const void *got, const void *want, size_t n, oc_dtype t) {
+static inline void identical(const ctx *x, const char *what, const void *got, const void *want, size_t n,
+                             oc_dtype t) {
     for (size_t i = 0; i < n; i++)
-        if (memcmp((const char *)got + i * oc_dtype_size(t), (const char *)want + i * oc_dtype_size(t), oc_dtype_size(t)))
-            fail_msg("%s %s, %s, %s: element %zu is %.9g, wanted exactly %.9g", x->c->ops.name, oc_dtype_name(x->t), what,
-                     x->shape, i, (double)get(got, i, t), (double)get(want, i, t));
+        if (memcmp((const char *)got + i * oc_dtype_size(t), (const char *)want + i * oc_dtype_size(t),
+                   oc_dtype_size(t)))
+            fail_msg("%s %s, %s, %s: element %zu is %.9g, wanted exactly %.9g", x->c->ops.name,
+                     oc_dtype_name(x->t), what, x->shape, i, (double)get(got, i, t), (double)get(want, i, t));
 }
 
-/* Relative error that f32 arithmetic may leave: a few thousand terms, added in any order, are wrong by about 1e-6 of
- * their size, and vectorised exp and tanh by 1e-7; ten times that. A wrong mask, index or missing term is at least 1e-3. */
+/* Relative error that f32 arithmetic may leave: a few thousand terms, added in any order, are wrong by about
+ * 1e-6 of their size, and vectorised exp and tanh by 1e-7; ten times that. A wrong mask, index or missing
+ * term is at least 1e-3. */
 #define TOL_F32 1e-5
-/* A result rounded to bf16 once is off by at most 2^-9 of itself (1.1e-3 rms), so two that round to different neighbours
- * differ by 2^-8. An intermediate rounded to bf16 (probabilities, score gradients, pre-activations) adds as much again. */
+/* A result rounded to bf16 once is off by at most 2^-9 of itself (1.1e-3 rms), so two that round to different
+ * neighbours differ by 2^-8. An intermediate rounded to bf16 (probabilities, score gradients,
+ * pre-activations) adds as much again. */
 #define TOL_BF16 4e-3
 static inline double tolerance(oc_dtype t) { return t == OC_F32 ? TOL_F32 : TOL_BF16; }
 
-/* ---- Every backend ------------------------------------------------------------------------------------------------- */
+/* ---- Every backend ------------------------------------------------------------------------------------- */
 
 static inline oc_compute *open_backend(const char *name, int threads) {
     oc_error err = {0};
@@ -138,13 +149,15 @@ static inline oc_compute *open_backend(const char *name, int threads) {
     return c;
 }
 
-/* Runs fn for every backend of this processor in f32 and bf16; from first = 1 the reference itself is left out. */
+/* Runs fn for every backend of this processor in f32 and bf16; from first = 1 the reference itself is left
+ * out. */
 static inline void each_backend(int first, void (*fn)(ctx *)) {
     const char *name[16];
     int count = oc_compute_backends(name, 16);
     for (int i = first; i < count; i++)
         for (oc_dtype t = OC_F32; t <= OC_BF16; t++) {
-            ctx x = {.c = open_backend(name[i], 2), .ref = open_backend("ref", 2), .t = t, .rng = oc_rng_seed(1)};
+            ctx x = {
+                .c = open_backend(name[i], 2), .ref = open_backend("ref", 2), .t = t, .rng = oc_rng_seed(1)};
             fn(&x);
             release_all();
             oc_compute_close(x.c);

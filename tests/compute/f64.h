@@ -1,6 +1,7 @@
-/* The forward operations once more, in double and written from their equations alone, and the numerical gradient of
- * sum(dy * y) by central differences on them. The step is 1e-5 for inputs of size 1: what is cut off is h^2 / 6 times
- * the third derivative and what rounding leaves 2^-53 / h, both near 1e-10, far below what the kernels are asked for. */
+/* The forward operations once more, in double and written from their equations alone, and the numerical
+ * gradient of sum(dy * y) by central differences on them. The step is 1e-5 for inputs of size 1: what is cut
+ * off is h^2 / 6 times the third derivative and what rounding leaves 2^-53 / h, both near 1e-10, far below
+ * what the kernels are asked for. */
 #ifndef OC_TESTS_COMPUTE_F64_H
 #define OC_TESTS_COMPUTE_F64_H
 
@@ -20,9 +21,9 @@ struct problem {
     int N, C, rows; /* rows: outputs of a linear layer, hidden size, positions, heads, ... */
     double eps;
     oc_act act;
-    const int32_t *index;   /* targets, ids, rows, positions */
+    const int32_t *index; /* targets, ids, rows, positions */
     const oc_attention *a;
-    int grid, block;        /* merge */
+    int grid, block; /* merge */
 };
 
 static inline double f64_objective(const problem *p, double *y, const double *dy) {
@@ -104,7 +105,8 @@ static inline void f64_layernorm(double *y, const problem *p) {
         double mean = 0, var = 0;
         for (int k = 0; k < p->C; k++) mean += x[k] / p->C;
         for (int k = 0; k < p->C; k++) var += pow(x[k] - mean, 2) / p->C;
-        for (int k = 0; k < p->C; k++) y[n * p->C + k] = (x[k] - mean) / sqrt(var + p->eps) * p->in[1][k] + p->in[2][k];
+        for (int k = 0; k < p->C; k++)
+            y[n * p->C + k] = (x[k] - mean) / sqrt(var + p->eps) * p->in[1][k] + p->in[2][k];
     }
 }
 
@@ -147,13 +149,15 @@ static inline void f64_swiglu(double *y, const problem *p) {
 /* in: table or x [rows, C]; y[n] = in[index[n]], zeros for a negative index */
 static inline void f64_rows(double *y, const problem *p) {
     for (int n = 0; n < p->N; n++)
-        for (int k = 0; k < p->C; k++) y[n * p->C + k] = p->index[n] < 0 ? 0 : p->in[0][p->index[n] * p->C + k];
+        for (int k = 0; k < p->C; k++)
+            y[n * p->C + k] = p->index[n] < 0 ? 0 : p->in[0][p->index[n] * p->C + k];
 }
 
 /* in: x [N, C], pos [rows, C] */
 static inline void f64_position_add(double *y, const problem *p) {
     for (int n = 0; n < p->N; n++)
-        for (int k = 0; k < p->C; k++) y[n * p->C + k] = p->in[0][n * p->C + k] + p->in[1][n % p->rows * p->C + k];
+        for (int k = 0; k < p->C; k++)
+            y[n * p->C + k] = p->in[0][n * p->C + k] + p->in[1][n % p->rows * p->C + k];
 }
 
 /* in: x [N images, grid^2, C]; channel k of patch (dy, dx) of a block lands at ((dy * block) + dx) * C + k */

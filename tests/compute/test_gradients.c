@@ -1,15 +1,17 @@
-/* Forward results and gradients of every backend against an independent computation in double (f64.h): the gradients by
- * central differences, so that a backward kernel is right only if it is the derivative of what the equations say.
+/* Forward results and gradients of every backend against an independent computation in double (f64.h): the
+ * gradients by central differences, so that a backward kernel is right only if it is the derivative of what
+ * the equations say.
  *
- * Tolerance, relative in the L2 norm. f32: 2e-5, some tens of times what f32 sums of these sizes lose, and a hundred
- * times less than the smallest wrong term would cost. bf16: twice TOL_BF16, an intermediate and a result rounded; inputs
- * are bf16 numbers in both computations, so this bounds the error of bf16 arithmetic against exact arithmetic. */
+ * Tolerance, relative in the L2 norm. f32: 2e-5, some tens of times what f32 sums of these sizes lose, and a
+ * hundred times less than the smallest wrong term would cost. bf16: twice TOL_BF16, an intermediate and a
+ * result rounded; inputs are bf16 numbers in both computations, so this bounds the error of bf16 arithmetic
+ * against exact arithmetic. */
 #include "compute/common.h"
 #include "compute/f64.h"
 
 static double gradient_tolerance(const ctx *x) { return x->t == OC_F32 ? 2 * TOL_F32 : 2 * TOL_BF16; }
 
-/* ---- One problem, in both number formats -------------------------------------------------------------------------- */
+/* ---- One problem, in both number formats --------------------------------------------------------------- */
 
 /* A random tensor for the kernel, of type t, with its double copy as the problem's next input. */
 static void *input(ctx *x, problem *p, int which, size_t n, oc_dtype t, double scale) {
@@ -20,7 +22,8 @@ static void *input(ctx *x, problem *p, int which, size_t n, oc_dtype t, double s
     return v;
 }
 
-static void same_as_f64(const ctx *x, const char *what, const void *got, const double *want, size_t n, oc_dtype t) {
+static void same_as_f64(const ctx *x, const char *what, const void *got, const double *want, size_t n,
+                        oc_dtype t) {
     float *a = take(n * 4), *b = take(n * 4);
     for (size_t i = 0; i < n; i++) a[i] = get(got, i, t), b[i] = (float)want[i];
     same_flat(x, what, a, b, n, OC_F32, gradient_tolerance(x), 0.05);
@@ -32,9 +35,10 @@ static void check_forward(const ctx *x, const char *what, const problem *p, cons
     same_as_f64(x, what, y, want, p->ny, t);
 }
 
-/* The kernel's gradient of input `which` for the output gradient dy; `before` is what dx held (NULL: overwritten). */
-static void check_gradient(const ctx *x, const char *what, const problem *p, int which, const void *dy, oc_dtype dy_t,
-                           const void *dx, oc_dtype t, const void *before) {
+/* The kernel's gradient of input `which` for the output gradient dy; `before` is what dx held (NULL:
+ * overwritten). */
+static void check_gradient(const ctx *x, const char *what, const problem *p, int which, const void *dy,
+                           oc_dtype dy_t, const void *dx, oc_dtype t, const void *before) {
     size_t n = p->n[which];
     double *want = take(n * sizeof *want), *y = take(p->ny * sizeof *y), *dy64 = take(p->ny * sizeof *dy64);
     for (size_t i = 0; i < p->ny; i++) dy64[i] = (double)get(dy, i, dy_t);
@@ -43,7 +47,7 @@ static void check_gradient(const ctx *x, const char *what, const problem *p, int
     same_as_f64(x, what, dx, want, n, t);
 }
 
-/* ---- Linear and loss ---------------------------------------------------------------------------------------------- */
+/* ---- Linear and loss ----------------------------------------------------------------------------------- */
 
 static void linear(ctx *x) {
     enum { N = 5, C = 12, ROWS = 9 };
@@ -53,7 +57,8 @@ static void linear(ctx *x) {
         void *in = input(x, &p, 0, N * C, x->t, 1.0), *w = input(x, &p, 1, ROWS * C, x->t, 0.3);
         float *b = input(x, &p, 2, ROWS, OC_F32, 1.0);
         void *residual = input(x, &p, 3, N * ROWS, x->t, 1.0);
-        void *y = normal(x, p.ny, 1.0), *pre = normal(x, p.ny, 1.0), *dy = normal(x, p.ny, 1.0), *dpre = normal(x, p.ny, 1.0);
+        void *y = normal(x, p.ny, 1.0), *pre = normal(x, p.ny, 1.0), *dy = normal(x, p.ny, 1.0),
+             *dpre = normal(x, p.ny, 1.0);
         const oc_matrix_desc d = {.w = w, .w_type = x->t, .t = x->t, .rows = ROWS, .cols = C};
         oc_matrix *m = x->c->ops.matrix_create(x->c, &d);
         const oc_epilogue e = {.bias = b, .act = act, .pre_act = pre, .residual = residual};
@@ -104,21 +109,32 @@ static void test_xent(void **state) {
     each_backend(0, xent);
 }
 
-/* ---- Attention ---------------------------------------------------------------------------------------------------- */
+/* ---- Attention ----------------------------------------------------------------------------------------- */
 
 static void attention(ctx *x) {
     enum { N = 11, NKV = 2 };
     /* A prefix of two images and text, then a second sequence; one row sees nothing, one only itself. */
-    static const int32_t lo[N] = {0, 0, 0, 0, 0, 5, 5, 9, 7, 7, 2}, hi[N] = {3, 3, 3, 4, 5, 8, 8, 9, 9, 11, 9};
+    static const int32_t lo[N] = {0, 0, 0, 0, 0, 5, 5, 9, 7, 7, 2},
+                         hi[N] = {3, 3, 3, 4, 5, 8, 8, 9, 9, 11, 9};
     static const struct { int group, HS; } shape[] = {{1, 8}, {2, 12}, {3, 20}};
     for (size_t i = 0; i < OC_COUNT(shape); i++) {
         int NH = NKV * shape[i].group, HS = shape[i].HS;
         snprintf(x->shape, sizeof x->shape, "heads %d/%d of %d", NH, NKV, HS);
-        const oc_attention a = {.N = N, .NH = NH, .NKV = NKV, .HS = HS, .ldq = NH * HS, .ldkv = NKV * HS, .ldo = NH * HS,
-                                .lo = lo, .hi = hi, .scale = 1.0f / sqrtf((float)HS), .t = x->t};
+        const oc_attention a = {.N = N,
+                                .NH = NH,
+                                .NKV = NKV,
+                                .HS = HS,
+                                .ldq = NH * HS,
+                                .ldkv = NKV * HS,
+                                .ldo = NH * HS,
+                                .lo = lo,
+                                .hi = hi,
+                                .scale = 1.0f / sqrtf((float)HS),
+                                .t = x->t};
         size_t nq = (size_t)(N * NH * HS), nk = (size_t)(N * NKV * HS);
         problem p = {.forward = f64_attention, .a = &a, .ny = nq};
-        void *q = input(x, &p, 0, nq, x->t, 1.0), *k = input(x, &p, 1, nk, x->t, 1.0), *v = input(x, &p, 2, nk, x->t, 1.0);
+        void *q = input(x, &p, 0, nq, x->t, 1.0), *k = input(x, &p, 1, nk, x->t, 1.0),
+             *v = input(x, &p, 2, nk, x->t, 1.0);
         void *o = normal(x, nq, 1.0), *dO = normal(x, nq, 1.0);
         void *dq = normal(x, nq, 1.0), *dk = normal(x, nk, 1.0), *dv = normal(x, nk, 1.0);
         float *lse = take((size_t)(N * NH) * 4);
@@ -137,7 +153,7 @@ static void test_attention(void **state) {
     each_backend(0, attention);
 }
 
-/* ---- Norms -------------------------------------------------------------------------------------------------------- */
+/* ---- Norms --------------------------------------------------------------------------------------------- */
 
 /* x + add is what the norm and its gradient see: with x = 0 the twin's input is add. */
 static void layernorm(ctx *x) {
@@ -178,14 +194,15 @@ static void test_norms(void **state) {
     each_backend(0, rmsnorm);
 }
 
-/* ---- Rotary positions and pointwise ------------------------------------------------------------------------------- */
+/* ---- Rotary positions and pointwise -------------------------------------------------------------------- */
 
 static void rope(ctx *x) {
     enum { N = 4, HEADS = 3, HS = 12, P = 40 };
     static const int32_t position[N] = {0, 1, 17, 39};
     float table[P * HS];
     oc_rope_table(table, P, HS, 10000.0f);
-    problem p = {.forward = f64_rope, .N = N, .C = HS, .rows = HEADS, .index = position, .ny = N * HEADS * HS};
+    problem p = {
+        .forward = f64_rope, .N = N, .C = HS, .rows = HEADS, .index = position, .ny = N * HEADS * HS};
     void *a = input(x, &p, 0, p.ny, x->t, 1.0), *dy = normal(x, p.ny, 1.0), *dx = copy_of(dy, p.ny, x->t);
     x->c->ops.rope(x->c, a, HEADS * HS, position, table, N, HEADS, HS, 1, x->t);
     check_forward(x, "rope", &p, a, x->t);
@@ -198,7 +215,8 @@ static void act(ctx *x) {
     for (oc_act kind = OC_ACT_NONE; kind <= OC_ACT_GELU_ERF; kind++) {
         snprintf(x->shape, sizeof x->shape, "activation %d", (int)kind);
         problem p = {.forward = f64_pointwise, .C = C, .act = kind, .ny = C};
-        void *in = input(x, &p, 0, C, x->t, 2.0), *y = normal(x, C, 1.0), *dy = normal(x, C, 1.0), *dx = normal(x, C, 1.0);
+        void *in = input(x, &p, 0, C, x->t, 2.0), *y = normal(x, C, 1.0), *dy = normal(x, C, 1.0),
+             *dx = normal(x, C, 1.0);
         x->c->ops.act_fwd(x->c, y, in, C, kind, x->t);
         check_forward(x, "act_fwd", &p, y, x->t);
         x->c->ops.act_bwd(x->c, dx, dy, in, C, kind, x->t);
@@ -224,7 +242,7 @@ static void test_pointwise(void **state) {
     each_backend(0, swiglu);
 }
 
-/* ---- Rows and images ---------------------------------------------------------------------------------------------- */
+/* ---- Rows and images ----------------------------------------------------------------------------------- */
 
 static void embedding(ctx *x) {
     enum { N = 7, C = 18, V = 5 };
@@ -267,7 +285,8 @@ static void position_add(ctx *x) {
 
 static void merge(ctx *x) {
     enum { IMAGES = 2, G = 5, S = 2, M = G / S, C = 6 };
-    problem p = {.forward = f64_merge, .N = IMAGES, .C = C, .grid = G, .block = S, .ny = IMAGES * M * M * S * S * C};
+    problem p = {
+        .forward = f64_merge, .N = IMAGES, .C = C, .grid = G, .block = S, .ny = IMAGES * M * M * S * S * C};
     const void *in = input(x, &p, 0, IMAGES * G * G * C, x->t, 1.0);
     void *y = normal(x, p.ny, 1.0), *dy = normal(x, p.ny, 1.0), *dx = normal(x, p.n[0], 1.0);
     x->c->ops.merge_fwd(x->c, y, in, IMAGES, G, S, C, x->t);
@@ -304,8 +323,9 @@ static void test_rows_and_images(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_linear), cmocka_unit_test(test_xent),      cmocka_unit_test(test_attention),
-        cmocka_unit_test(test_norms),  cmocka_unit_test(test_pointwise), cmocka_unit_test(test_rows_and_images),
+        cmocka_unit_test(test_linear),    cmocka_unit_test(test_xent),
+        cmocka_unit_test(test_attention), cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_pointwise), cmocka_unit_test(test_rows_and_images),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

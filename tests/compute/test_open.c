@@ -18,7 +18,8 @@ static void test_every_listed_backend_opens(void **state) {
     for (int i = 0; i < n; i++) {
         oc_error err = {0};
         oc_compute *c = NULL;
-        assert_int_equal(oc_compute_open(&c, &(oc_compute_options){.threads = 2, .backend = name[i]}, &err), OC_OK);
+        assert_int_equal(oc_compute_open(&c, &(oc_compute_options){.threads = 2, .backend = name[i]}, &err),
+                         OC_OK);
         assert_string_equal(c->ops.name, name[i]);
         assert_int_equal(c->threads, 2);
         assert_non_null(strstr(oc_compute_describe(c), name[i]));
@@ -47,7 +48,8 @@ static void test_refusals_name_what_is_allowed(void **state) {
     OC_UNUSED(state);
     oc_error err = {0};
     oc_compute *c = (oc_compute *)&err;
-    assert_int_equal(oc_compute_open(&c, &(oc_compute_options){.backend = "abacus"}, &err), OC_ERR_UNSUPPORTED);
+    assert_int_equal(oc_compute_open(&c, &(oc_compute_options){.backend = "abacus"}, &err),
+                     OC_ERR_UNSUPPORTED);
     assert_null(c);
     assert_non_null(strstr(err.msg, "abacus"));
     assert_non_null(strstr(err.msg, "ref"));
@@ -55,7 +57,8 @@ static void test_refusals_name_what_is_allowed(void **state) {
     assert_int_equal(oc_compute_open(&c, &(oc_compute_options){.threads = 1 << 20}, &err), OC_ERR_ARG);
     for (int i = 0; i < 3; i++) {
         oc_alloc_fail_after(i);
-        assert_int_equal(oc_compute_open(&c, &(oc_compute_options){.backend = "ref", .threads = 1}, &err), OC_ERR_NOMEM);
+        assert_int_equal(oc_compute_open(&c, &(oc_compute_options){.backend = "ref", .threads = 1}, &err),
+                         OC_ERR_NOMEM);
         assert_null(c);
     }
     oc_alloc_fail_after(-1);
@@ -92,7 +95,8 @@ static void test_rope_table(void **state) {
         for (int j = 0; j < HS / 2; j++) {
             double angle = p * pow(10000.0, -2.0 * j / HS);
             const float *cs = table + (p * (HS / 2) + j) * 2;
-            /* f32 roundings of the frequency and of the product move the angle by at most 2 * 2^-23 of itself. */
+            /* f32 roundings of the frequency and of the product move the angle by at most 2 * 2^-23 of
+             * itself. */
             assert_true(fabs(cs[0] - cos(angle)) <= 3e-7 * (1 + angle));
             assert_true(fabs(cs[1] - sin(angle)) <= 3e-7 * (1 + angle));
         }
@@ -100,8 +104,10 @@ static void test_rope_table(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_listed_backend_opens), cmocka_unit_test(test_default_is_the_last_listed),
-        cmocka_unit_test(test_refusals_name_what_is_allowed), cmocka_unit_test(test_scratch_is_aligned_and_kept),
+        cmocka_unit_test(test_every_listed_backend_opens),
+        cmocka_unit_test(test_default_is_the_last_listed),
+        cmocka_unit_test(test_refusals_name_what_is_allowed),
+        cmocka_unit_test(test_scratch_is_aligned_and_kept),
         cmocka_unit_test(test_rope_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,10 +1,10 @@
-/* Every backend against the reference: norms, rotary positions, pointwise operations, rows, images, optimizer.
- * (Linear layers and the loss: test_parity_linear. Attention: test_parity_attention.) */
+/* Every backend against the reference: norms, rotary positions, pointwise operations, rows, images,
+ * optimizer. (Linear layers and the loss: test_parity_linear. Attention: test_parity_attention.) */
 #include "compute/common.h"
 
 static const int row_counts[] = {1, 7, 65};
 
-/* ---- Norms -------------------------------------------------------------------------------------------------------- */
+/* ---- Norms --------------------------------------------------------------------------------------------- */
 
 typedef struct norm_case {
     int N, C;
@@ -17,14 +17,16 @@ static void check_norm(ctx *x, const norm_case *s, bool layer) {
     snprintf(x->shape, sizeof x->shape, "%s N %d, C %d%s%s, mean %g", name, s->N, s->C, s->add ? ", add" : "",
              s->frozen ? ", frozen" : "", s->mean);
     size_t n = (size_t)s->N * (size_t)s->C, C = (size_t)s->C, N = (size_t)s->N;
-    void *in = normal_n(x, n, x->t, 1.0, s->mean), *in_ref = copy_of(in, n, x->t), *add = s->add ? normal(x, n, 1.0) : NULL;
+    void *in = normal_n(x, n, x->t, 1.0, s->mean), *in_ref = copy_of(in, n, x->t),
+         *add = s->add ? normal(x, n, 1.0) : NULL;
     const float *w = normal_f32(x, C, 1.0), *b = normal_f32(x, C, 1.0);
     float *mean = take(N * 4), *rstd = take(N * 4), *mean_ref = take(N * 4), *rstd_ref = take(N * 4);
     void *y = normal(x, n, 1.0), *y_ref = normal(x, n, 1.0);
     const float eps = 1e-6f;
     if (layer) {
         x->c->ops.layernorm_fwd(x->c, y, mean, rstd, in, add, w, b, s->N, s->C, eps, x->t);
-        x->ref->ops.layernorm_fwd(x->ref, y_ref, mean_ref, rstd_ref, in_ref, add, w, b, s->N, s->C, eps, x->t);
+        x->ref->ops.layernorm_fwd(x->ref, y_ref, mean_ref, rstd_ref, in_ref, add, w, b, s->N, s->C, eps,
+                                  x->t);
         same_flat(x, "mean", mean, mean_ref, N, OC_F32, TOL_F32, 1.0);
     } else {
         x->c->ops.rmsnorm_fwd(x->c, y, rstd, in, add, w, s->N, s->C, eps, x->t);
@@ -42,12 +44,14 @@ static void check_norm(ctx *x, const norm_case *s, bool layer) {
     float *dw_ref = copy_of(dw, C, OC_F32), *db_ref = copy_of(db, C, OC_F32);
     float *dw_arg = s->frozen ? NULL : dw, *db_arg = s->frozen ? NULL : db;
     if (layer) {
-        x->c->ops.layernorm_bwd(x->c, dx, dw_arg, db_arg, dy, in_ref, mean_ref, rstd_ref, w, s->N, s->C, x->t);
-        x->ref->ops.layernorm_bwd(x->ref, dx_ref, s->frozen ? NULL : dw_ref, s->frozen ? NULL : db_ref, dy, in_ref, mean_ref,
-                                  rstd_ref, w, s->N, s->C, x->t);
+        x->c->ops.layernorm_bwd(x->c, dx, dw_arg, db_arg, dy, in_ref, mean_ref, rstd_ref, w, s->N, s->C,
+                                x->t);
+        x->ref->ops.layernorm_bwd(x->ref, dx_ref, s->frozen ? NULL : dw_ref, s->frozen ? NULL : db_ref, dy,
+                                  in_ref, mean_ref, rstd_ref, w, s->N, s->C, x->t);
     } else {
         x->c->ops.rmsnorm_bwd(x->c, dx, dw_arg, dy, in_ref, rstd_ref, w, s->N, s->C, x->t);
-        x->ref->ops.rmsnorm_bwd(x->ref, dx_ref, s->frozen ? NULL : dw_ref, dy, in_ref, rstd_ref, w, s->N, s->C, x->t);
+        x->ref->ops.rmsnorm_bwd(x->ref, dx_ref, s->frozen ? NULL : dw_ref, dy, in_ref, rstd_ref, w, s->N,
+                                s->C, x->t);
     }
     same_flat(x, "dx", dx, dx_ref, n, x->t, tol, 0.1);
     same_flat(x, "dw", dw, dw_ref, C, OC_F32, TOL_F32 * fmax(1.0, s->mean / 4), 1.0);
@@ -60,9 +64,13 @@ static void norms(ctx *x) {
     for (size_t i = 0; i < OC_COUNT(row_counts); i++)
         for (size_t k = 0; k < OC_COUNT(channels); k++)
             for (int layer = 0; layer < 2; layer++) {
-                const norm_case s = {.N = row_counts[i], .C = channels[k], .add = (i + k) % 2, .frozen = k % 3 == 0,
+                const norm_case s = {.N = row_counts[i],
+                                     .C = channels[k],
+                                     .add = (i + k) % 2,
+                                     .frozen = k % 3 == 0,
                                      .mean = k % 4 == 3 ? 40.0 : 0.0};
-                /* LayerNorm of one channel is its bias, and rstd is eps^-1/2 whatever rounding leaves of the variance. */
+                /* LayerNorm of one channel is its bias, and rstd is eps^-1/2 whatever rounding leaves of the
+                 * variance. */
                 if (!(layer && s.C == 1)) check_norm(x, &s, layer);
             }
 }
@@ -72,7 +80,7 @@ static void test_norms(void **state) {
     each_backend(1, norms);
 }
 
-/* ---- Rotary positions --------------------------------------------------------------------------------------------- */
+/* ---- Rotary positions ---------------------------------------------------------------------------------- */
 
 static void check_rope(ctx *x, int N, int heads, int HS, int pad) {
     enum { P = 500 };
@@ -93,7 +101,8 @@ static void check_rope(ctx *x, int N, int heads, int HS, int pad) {
 }
 
 static void ropes(ctx *x) {
-    for (int HS = 8, i = 0; HS <= 128; HS += 4, i++) check_rope(x, row_counts[i % 3], 1 + i % 4, HS, i % 3 * 2);
+    for (int HS = 8, i = 0; HS <= 128; HS += 4, i++)
+        check_rope(x, row_counts[i % 3], 1 + i % 4, HS, i % 3 * 2);
 }
 
 static void test_rope(void **state) {
@@ -101,11 +110,12 @@ static void test_rope(void **state) {
     each_backend(1, ropes);
 }
 
-/* ---- Pointwise ---------------------------------------------------------------------------------------------------- */
+/* ---- Pointwise ----------------------------------------------------------------------------------------- */
 
 /* Normal numbers, with the ends of every function's range among them. */
 static void *wide(ctx *x, size_t n) {
-    static const double end[] = {0.0, -0.0, 20.0, -20.0, 100.0, -100.0, 6.0, -6.0, 1e-8, -1e-8, 1e4, -1e4, 3.0, -3.0};
+    static const double end[] = {0.0,  -0.0, 20.0,  -20.0, 100.0, -100.0, 6.0,
+                                 -6.0, 1e-8, -1e-8, 1e4,   -1e4,  3.0,    -3.0};
     void *p = normal(x, n, 3.0);
     for (size_t i = 0; i < n; i++)
         if (oc_rng_below(&x->rng, 4) == 0) put(p, i, x->t, end[oc_rng_below(&x->rng, OC_COUNT(end))]);
@@ -113,12 +123,13 @@ static void *wide(ctx *x, size_t n) {
 }
 
 /* |got - want| <= tol * (|want| + size) for each element: one huge value must not hide the others. */
-static void each_close(const ctx *x, const char *what, const void *got, const void *want, size_t n, double tol, double size) {
+static void each_close(const ctx *x, const char *what, const void *got, const void *want, size_t n,
+                       double tol, double size) {
     for (size_t i = 0; i < n; i++) {
         double a = (double)get(got, i, x->t), b = (double)get(want, i, x->t);
         if (!(fabs(a - b) <= tol * (fabs(b) + size)))
-            fail_msg("%s %s, %s, %s: element %zu is %.9g, wanted %.9g", x->c->ops.name, oc_dtype_name(x->t), what, x->shape,
-                     i, a, b);
+            fail_msg("%s %s, %s, %s: element %zu is %.9g, wanted %.9g", x->c->ops.name, oc_dtype_name(x->t),
+                     what, x->shape, i, a, b);
     }
 }
 
@@ -153,15 +164,16 @@ static void check_swiglu(ctx *x, int N, int F) {
     each_close(x, "swiglu_fwd", y, y_ref, n, tolerance(x->t), 0.1);
     x->c->ops.swiglu_bwd(x->c, d, dy, gu, N, F, x->t);
     x->ref->ops.swiglu_bwd(x->ref, d_ref, dy, gu, N, F, x->t);
-    /* silu' = s (1 + gate (1 - s)) passes through zero, so the gate's gradient is as exact as dy * up, not as itself. */
+    /* silu' = s (1 + gate (1 - s)) passes through zero, so the gate's gradient is as exact as dy * up, not as
+     * itself. */
     for (size_t i = 0; i < 2 * n; i++) {
         size_t row = i / (size_t)(2 * F), f = i % (size_t)(2 * F);
         double a = (double)get(d, i, x->t), b = (double)get(d_ref, i, x->t);
         double size = 1.0 + fabs((double)get(dy, row * (size_t)F + f % (size_t)F, x->t) *
                                  (double)get(gu, f < (size_t)F ? i + (size_t)F : i, x->t));
         if (!(fabs(a - b) <= tolerance(x->t) * (fabs(b) + (f < (size_t)F ? size : 1.0))))
-            fail_msg("%s %s, swiglu_bwd, %s: element %zu is %.9g, wanted %.9g", x->c->ops.name, oc_dtype_name(x->t), x->shape,
-                     i, a, b);
+            fail_msg("%s %s, swiglu_bwd, %s: element %zu is %.9g, wanted %.9g", x->c->ops.name,
+                     oc_dtype_name(x->t), x->shape, i, a, b);
     }
     release_all();
 }
@@ -184,7 +196,8 @@ static void additions(ctx *x) {
         size_t n = counts[i];
         snprintf(x->shape, sizeof x->shape, "n %zu", n);
         const void *a = normal(x, n, 1.0), *b = normal(x, n, 1.0);
-        void *y = normal(x, n, 1.0), *y_ref = take(n * 4), *in_place = copy_of(a, n, x->t), *other = copy_of(b, n, x->t);
+        void *y = normal(x, n, 1.0), *y_ref = take(n * 4), *in_place = copy_of(a, n, x->t),
+             *other = copy_of(b, n, x->t);
         x->c->ops.add(x->c, y, a, b, n, x->t);
         x->ref->ops.add(x->ref, y_ref, a, b, n, x->t);
         identical(x, "add", y, y_ref, n, x->t); /* one rounding of an exact sum: no tolerance */
@@ -201,7 +214,8 @@ static void test_add(void **state) {
     each_backend(1, additions);
 }
 
-/* All bf16 values to f32; f32 values around each of them, which round up, down and to even; infinities, NaN. */
+/* All bf16 values to f32; f32 values around each of them, which round up, down and to even; infinities,
+ * NaN. */
 static void conversions(ctx *x) {
     enum { ALL = 1 << 16, N = 3 * ALL + 5 };
     uint16_t *h = take(ALL * 2), *back = take(N * 2);
@@ -210,8 +224,10 @@ static void conversions(ctx *x) {
     x->c->ops.convert(x->c, g, OC_F32, h, OC_BF16, ALL);
     for (unsigned i = 0; i < ALL; i++) {
         float want = oc_bf16_to_f32(h[i]);
-        if (isnan(want)) assert_true(isnan(g[i]));
-        else assert_memory_equal(&g[i], &want, 4);
+        if (isnan(want))
+            assert_true(isnan(g[i]));
+        else
+            assert_memory_equal(&g[i], &want, 4);
     }
     for (uint32_t i = 0; i < N; i++) {
         uint32_t bits = (i % ALL) << 16 | (i / ALL == 0 ? 0x7fffu : i / ALL == 1 ? 0x8000u : 0x8001u);
@@ -222,7 +238,8 @@ static void conversions(ctx *x) {
         uint16_t want = oc_f32_to_bf16(f[i]);
         if (isnan(f[i])) assert_true(isnan(oc_bf16_to_f32(back[i])));
         /* The hardware's conversion takes subnormal numbers for zero. */
-        else if (fabsf(f[i]) < 0x1p-126f && (back[i] & 0x7fffu) == 0) continue;
+        else if (fabsf(f[i]) < 0x1p-126f && (back[i] & 0x7fffu) == 0)
+            continue;
         else if (back[i] != want)
             fail_msg("%s: %a became bf16 %04x, wanted %04x", x->c->ops.name, (double)f[i], back[i], want);
     }
@@ -241,7 +258,7 @@ static void test_convert(void **state) {
     each_backend(0, conversions);
 }
 
-/* ---- Rows --------------------------------------------------------------------------------------------------------- */
+/* ---- Rows ---------------------------------------------------------------------------------------------- */
 
 static void check_rows(ctx *x, int N, int C) {
     enum { V = 23 };
@@ -274,7 +291,8 @@ static void check_rows(ctx *x, int N, int C) {
     x->ref->ops.scatter_rows(x->ref, to_ref, y, maybe, N, C, true, x->t);
     identical(x, "scatter_rows, accumulating", to, to_ref, nv, x->t);
     int count = OC_MIN(N, V);
-    for (int i = 0; i < count; i++) maybe[i] = i % 3 == 1 ? -1 : (i * 5 + 2) % V; /* 5 and 23 are coprime: distinct */
+    for (int i = 0; i < count; i++)
+        maybe[i] = i % 3 == 1 ? -1 : (i * 5 + 2) % V; /* 5 and 23 are coprime: distinct */
     x->c->ops.scatter_rows(x->c, to, y, maybe, count, C, false, x->t);
     x->ref->ops.scatter_rows(x->ref, to_ref, y, maybe, count, C, false, x->t);
     identical(x, "scatter_rows", to, to_ref, nv, x->t);
@@ -292,7 +310,7 @@ static void test_rows(void **state) {
     each_backend(1, rows);
 }
 
-/* ---- Images ------------------------------------------------------------------------------------------------------- */
+/* ---- Images -------------------------------------------------------------------------------------------- */
 
 static void check_patchify(ctx *x, int I, int S, int P) {
     snprintf(x->shape, sizeof x->shape, "%d images of %d, patches of %d", I, S, P);
@@ -320,8 +338,10 @@ static void check_position_add(ctx *x, int I, int P, int C) {
 }
 
 static void check_merge(ctx *x, int I, int G, int s, int C) {
-    snprintf(x->shape, sizeof x->shape, "%d images of %d x %d patches, merged %d x %d, C %d", I, G, G, s, s, C);
-    size_t n = (size_t)I * (size_t)(G * G) * (size_t)C, m = (size_t)I * (size_t)(G / s * s) * (size_t)(G / s * s) * (size_t)C;
+    snprintf(x->shape, sizeof x->shape, "%d images of %d x %d patches, merged %d x %d, C %d", I, G, G, s, s,
+             C);
+    size_t n = (size_t)I * (size_t)(G * G) * (size_t)C,
+           m = (size_t)I * (size_t)(G / s * s) * (size_t)(G / s * s) * (size_t)C;
     const void *in = normal(x, n, 1.0);
     void *y = normal(x, m, 1.0), *y_ref = take(m * 4), *d = normal(x, n, 1.0), *d_ref = normal(x, n, 1.0);
     x->c->ops.merge_fwd(x->c, y, in, I, G, s, C, x->t);
@@ -333,12 +353,19 @@ static void check_merge(ctx *x, int I, int G, int s, int C) {
 }
 
 static void images(ctx *x) {
-    static const struct { int I, S, P; } patches[] = {{1, 14, 14}, {1, 28, 14}, {3, 30, 14}, {2, 17, 4}, {1, 5, 1}};
+    static const struct {
+        int I, S, P;
+    } patches[] = {{1, 14, 14}, {1, 28, 14}, {3, 30, 14}, {2, 17, 4}, {1, 5, 1}};
     static const struct { int I, P, C; } positions[] = {{1, 1, 1}, {3, 9, 20}, {1, 65, 72}, {5, 4, 100}};
-    static const struct { int I, G, s, C; } merges[] = {{1, 1, 1, 8}, {2, 6, 3, 20}, {3, 5, 2, 7}, {1, 27, 3, 72}, {2, 7, 4, 1}};
-    for (size_t i = 0; i < OC_COUNT(patches); i++) check_patchify(x, patches[i].I, patches[i].S, patches[i].P);
-    for (size_t i = 0; i < OC_COUNT(positions); i++) check_position_add(x, positions[i].I, positions[i].P, positions[i].C);
-    for (size_t i = 0; i < OC_COUNT(merges); i++) check_merge(x, merges[i].I, merges[i].G, merges[i].s, merges[i].C);
+    static const struct {
+        int I, G, s, C;
+    } merges[] = {{1, 1, 1, 8}, {2, 6, 3, 20}, {3, 5, 2, 7}, {1, 27, 3, 72}, {2, 7, 4, 1}};
+    for (size_t i = 0; i < OC_COUNT(patches); i++)
+        check_patchify(x, patches[i].I, patches[i].S, patches[i].P);
+    for (size_t i = 0; i < OC_COUNT(positions); i++)
+        check_position_add(x, positions[i].I, positions[i].P, positions[i].C);
+    for (size_t i = 0; i < OC_COUNT(merges); i++)
+        check_merge(x, merges[i].I, merges[i].G, merges[i].s, merges[i].C);
 }
 
 static void test_images(void **state) {
@@ -346,10 +373,11 @@ static void test_images(void **state) {
     each_backend(1, images);
 }
 
-/* ---- Optimizer ---------------------------------------------------------------------------------------------------- */
+/* ---- Optimizer ----------------------------------------------------------------------------------------- */
 
 /* Several steps of AdamW in double, from the equations in compute.h. */
-static void adamw_by_definition(double *w, double *m, double *v, const float *g, size_t n, const oc_adamw *o) {
+static void adamw_by_definition(double *w, double *m, double *v, const float *g, size_t n,
+                                const oc_adamw *o) {
     double b1 = (double)o->beta1, b2 = (double)o->beta2;
     for (size_t i = 0; i < n; i++) {
         double grad = (double)g[i] * (double)o->grad_scale;
@@ -374,16 +402,23 @@ static void check_adamw(ctx *x, size_t n) {
     for (size_t i = 0; i < n; i++) w64[i] = (double)w[i];
     for (int step = 1; step <= STEPS; step++) {
         snprintf(x->shape, sizeof x->shape, "n %zu, step %d", n, step);
-        const oc_adamw o = {.lr = 1e-2f, .beta1 = 0.9f, .beta2 = 0.95f, .eps = 1e-8f, .decay = 0.1f, .grad_scale = 0.25f,
+        const oc_adamw o = {.lr = 1e-2f,
+                            .beta1 = 0.9f,
+                            .beta2 = 0.95f,
+                            .eps = 1e-8f,
+                            .decay = 0.1f,
+                            .grad_scale = 0.25f,
                             .step = step};
         float *g = normal_f32(x, n, 0.1);
         g[0] = step == 3 ? 0.0f : g[0];
         x->c->ops.adamw(x->c, w, m, v, g, n, &o);
         adamw_by_definition(w64, m64, v64, g, n, &o);
-        same_flat(x, "adamw m", m, narrow(m64, n), n, OC_F32, 1e-6, 0.01); /* floors: what the terms come to */
+        /* The floors are what the terms come to. */
+        same_flat(x, "adamw m", m, narrow(m64, n), n, OC_F32, 1e-6, 0.01);
         same_flat(x, "adamw v", v, narrow(v64, n), n, OC_F32, 1e-6, 1e-5);
     }
-    /* What eight steps moved, against what they should have: w itself would hide an error of the small steps. */
+    /* What eight steps moved, against what they should have: w itself would hide an error of the small
+     * steps. */
     float *moved = take(n * 4);
     double *moved64 = take(n * 8);
     for (size_t i = 0; i < n; i++) moved[i] = w[i] - start[i], moved64[i] = w64[i] - (double)start[i];
@@ -397,7 +432,8 @@ static void check_sum_squares(ctx *x, size_t n) {
     const float *a = normal_f32(x, n, 3.0);
     double want = 0, got = x->c->ops.sum_squares(x->c, a, n);
     for (size_t i = 0; i < n; i++) want += (double)a[i] * (double)a[i];
-    if (!(fabs(got - want) <= 1e-12 * want)) /* squares of floats are exact in double; sums lose n * 2^-53 at most */
+    /* Squares of floats are exact in double; their sum loses n * 2^-53 at most. */
+    if (!(fabs(got - want) <= 1e-12 * want))
         fail_msg("%s: sum_squares of %zu is %.17g, wanted %.17g", x->c->ops.name, n, got, want);
     release_all();
 }
@@ -415,9 +451,10 @@ static void test_optimizer_is_that_of_the_equations(void **state) {
     each_backend(0, optimizer);
 }
 
-/* ---- Nothing to do ------------------------------------------------------------------------------------------------ */
+/* ---- Nothing to do ------------------------------------------------------------------------------------- */
 
-/* A step without images, or without labels, calls with no rows: nothing may be written, read or divided by zero. */
+/* A step without images, or without labels, calls with no rows: nothing may be written, read or divided by
+ * zero. */
 static void no_rows(ctx *x) {
     enum { C = 24, ROWS = 16, ALL = 2 * C * ROWS };
     const oc_ops *ops = &x->c->ops;
@@ -432,8 +469,16 @@ static void no_rows(ctx *x) {
     ops->linear_bwd_w(x->c, f, f, in, ROWS, in, C, x->t, 0, ROWS, C);
     ops->linear_xent(x->c, f, NULL, a, f, in, none, m, 0, 1.0f);
     ops->matrix_free(x->c, m);
-    const oc_attention at = {.NH = 2, .NKV = 1, .HS = 8, .ldq = 32, .ldkv = 32, .ldo = 16, .lo = none, .hi = none,
-                             .scale = 1.0f, .t = x->t};
+    const oc_attention at = {.NH = 2,
+                             .NKV = 1,
+                             .HS = 8,
+                             .ldq = 32,
+                             .ldkv = 32,
+                             .ldo = 16,
+                             .lo = none,
+                             .hi = none,
+                             .scale = 1.0f,
+                             .t = x->t};
     ops->attention_fwd(x->c, a, f, in, in, in, &at);
     ops->attention_bwd(x->c, a, a, a, in, in, f, in, in, in, &at);
     ops->attention_decode(x->c, a, in, &in, &in, none, 0, &at);
@@ -471,9 +516,10 @@ static void test_no_rows(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_norms),   cmocka_unit_test(test_rope),    cmocka_unit_test(test_pointwise),
-        cmocka_unit_test(test_add),     cmocka_unit_test(test_convert), cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_images),  cmocka_unit_test(test_optimizer_is_that_of_the_equations),
+        cmocka_unit_test(test_norms),     cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_pointwise), cmocka_unit_test(test_add),
+        cmocka_unit_test(test_convert),   cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_images),    cmocka_unit_test(test_optimizer_is_that_of_the_equations),
         cmocka_unit_test(test_no_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

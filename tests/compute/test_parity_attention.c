@@ -1,14 +1,15 @@
-/* Attention of every backend against the reference: masks of every kind, head sizes, groups of heads, strides. */
+/* Attention of every backend against the reference: masks of every kind, head sizes, groups of heads,
+ * strides. */
 #include "compute/common.h"
 
 typedef enum {
-    CAUSAL,     /* [0, i+1) */
-    FULL,       /* [0, N) */
-    BLOCKS,     /* block-diagonal, causal inside some blocks: packed sequences and images */
-    PREFIX,     /* causal, but images see from the start to their own end */
-    RANDOM,     /* anything, in no order */
-    SPARSE,     /* as RANDOM, and most rows see nothing */
-    SINGLE,     /* one key a row */
+    CAUSAL, /* [0, i+1) */
+    FULL,   /* [0, N) */
+    BLOCKS, /* block-diagonal, causal inside some blocks: packed sequences and images */
+    PREFIX, /* causal, but images see from the start to their own end */
+    RANDOM, /* anything, in no order */
+    SPARSE, /* as RANDOM, and most rows see nothing */
+    SINGLE, /* one key a row */
     KINDS
 } kind;
 
@@ -46,11 +47,17 @@ typedef struct fused {
 
 static oc_attention setup(ctx *x, const spec *s, fused *f) {
     int NH = s->NKV * s->group, width = (NH + 2 * s->NKV) * s->HS;
-    snprintf(x->shape, sizeof x->shape, "%s, N %d, heads %d/%d of %d, strides +%d, size %g", kind_name[s->kind], s->N, NH,
-             s->NKV, s->HS, s->pad, s->size);
+    snprintf(x->shape, sizeof x->shape, "%s, N %d, heads %d/%d of %d, strides +%d, size %g",
+             kind_name[s->kind], s->N, NH, s->NKV, s->HS, s->pad, s->size);
     int32_t *lo = take((size_t)s->N * 4), *hi = take((size_t)s->N * 4);
     intervals(x, lo, hi, s->N, s->kind);
-    oc_attention a = {.N = s->N, .NH = NH, .NKV = s->NKV, .HS = s->HS, .lo = lo, .hi = hi, .t = x->t,
+    oc_attention a = {.N = s->N,
+                      .NH = NH,
+                      .NKV = s->NKV,
+                      .HS = s->HS,
+                      .lo = lo,
+                      .hi = hi,
+                      .t = x->t,
                       .scale = 1.0f / sqrtf((float)s->HS)};
     a.ldq = a.ldkv = width + s->pad;
     a.ldo = NH * s->HS + s->pad;
@@ -59,15 +66,20 @@ static oc_attention setup(ctx *x, const spec *s, fused *f) {
     f->qkv = normal(x, f->nq, s->size);
     for (int n = 0; n < s->N; n++) /* v of size 1 always */
         for (int k = 0; k < s->NKV * s->HS; k++)
-            put(f->qkv, (size_t)n * (size_t)a.ldq + (size_t)((NH + s->NKV) * s->HS + k), x->t, oc_rng_normal(&x->rng));
+            put(f->qkv, (size_t)n * (size_t)a.ldq + (size_t)((NH + s->NKV) * s->HS + k), x->t,
+                oc_rng_normal(&x->rng));
     f->o = normal(x, f->no, 1.0);
     f->dO = normal(x, f->no, 1.0);
     return a;
 }
 
 /* Byte offsets of k and v in a row. */
-static size_t k_at(const ctx *x, const spec *s) { return (size_t)(s->NKV * s->group * s->HS) * oc_dtype_size(x->t); }
-static size_t v_at(const ctx *x, const spec *s) { return (size_t)(s->NKV * (s->group + 1) * s->HS) * oc_dtype_size(x->t); }
+static size_t k_at(const ctx *x, const spec *s) {
+    return (size_t)(s->NKV * s->group * s->HS) * oc_dtype_size(x->t);
+}
+static size_t v_at(const ctx *x, const spec *s) {
+    return (size_t)(s->NKV * (s->group + 1) * s->HS) * oc_dtype_size(x->t);
+}
 
 /* Columns [first, first + width) of rows at stride ld, as a tensor of their own. */
 static void *columns(const ctx *x, const void *p, int rows, int ld, int first, int width) {
@@ -78,11 +90,11 @@ static void *columns(const ctx *x, const void *p, int rows, int ld, int first, i
     return q;
 }
 
-static void same_columns(const ctx *x, const char *what, const void *got, const void *want, const oc_attention *a, int first,
-                         int heads, double tol, double size) {
+static void same_columns(const ctx *x, const char *what, const void *got, const void *want,
+                         const oc_attention *a, int first, int heads, double tol, double size) {
     int width = heads * a->HS;
-    same(x, what, columns(x, got, a->N, a->ldq, first, width), columns(x, want, a->N, a->ldq, first, width), a->N, width,
-         width, x->t, tol, size);
+    same(x, what, columns(x, got, a->N, a->ldq, first, width), columns(x, want, a->N, a->ldq, first, width),
+         a->N, width, width, x->t, tol, size);
 }
 
 /* lse of rows that see something; what the others hold is the backend's affair. */
@@ -104,22 +116,26 @@ static void check(ctx *x, const spec *s) {
     x->c->ops.attention_fwd(x->c, o, lse, f.qkv, k, v, &a);
     x->c->ops.attention_fwd(x->c, o_inference, NULL, f.qkv, k, v, &a);
     same(x, "attention_fwd o", o, o_ref, a.N, a.NH * a.HS, a.ldo, x->t, tolerance(x->t), 0.1);
-    same(x, "attention_fwd o without lse", o_inference, o_ref, a.N, a.NH * a.HS, a.ldo, x->t, tolerance(x->t), 0.1);
+    same(x, "attention_fwd o without lse", o_inference, o_ref, a.N, a.NH * a.HS, a.ldo, x->t, tolerance(x->t),
+         0.1);
 
     /* Both are given the reference's o and lse, but for rows that see nothing lse is the backend's own. */
     float *lse_given = copy_of(lse_ref, nl, OC_F32);
     for (size_t i = 0; i < nl; i++)
         if (a.lo[i / (size_t)a.NH] == a.hi[i / (size_t)a.NH]) lse_given[i] = lse[i];
     char *d = normal(x, f.nq, 1.0), *d_ref = copy_of(d, f.nq, x->t);
-    x->ref->ops.attention_bwd(x->ref, d_ref, d_ref + k_at(x, s), d_ref + v_at(x, s), f.dO, o_ref, lse_ref, f.qkv, k, v, &a);
+    x->ref->ops.attention_bwd(x->ref, d_ref, d_ref + k_at(x, s), d_ref + v_at(x, s), f.dO, o_ref, lse_ref,
+                              f.qkv, k, v, &a);
     x->c->ops.attention_bwd(x->c, d, d + k_at(x, s), d + v_at(x, s), f.dO, o_ref, lse_given, f.qkv, k, v, &a);
-    /* ds = p (dp - D) is a difference of terms of size sqrt(HS), which times HS^-0.5 and q or k leaves terms of size `size`
-     * however small they come out. In bf16 D is made from a rounded o, and p and ds may be rounded as well. */
+    /* ds = p (dp - D) is a difference of terms of size sqrt(HS), which times HS^-0.5 and q or k leaves terms
+     * of size `size` however small they come out. In bf16 D is made from a rounded o, and p and ds may be
+     * rounded as well. */
     double tol = x->t == OC_F32 ? TOL_F32 : 2 * TOL_BF16;
     same_columns(x, "attention_bwd dq", d, d_ref, &a, 0, a.NH, tol, 0.1 * s->size);
     same_columns(x, "attention_bwd dk", d, d_ref, &a, a.NH * a.HS, a.NKV, tol, 0.1 * s->size);
     same_columns(x, "attention_bwd dv", d, d_ref, &a, (a.NH + a.NKV) * a.HS, a.NKV, tol, 0.1);
-    same(x, "attention_bwd between the rows", d, d_ref, a.N, (a.NH + 2 * a.NKV) * a.HS, a.ldq, x->t, 1.0, 1.0);
+    same(x, "attention_bwd between the rows", d, d_ref, a.N, (a.NH + 2 * a.NKV) * a.HS, a.ldq, x->t, 1.0,
+         1.0);
     same_lse(x, lse, lse_ref, &a);
     release_all();
 }
@@ -128,8 +144,13 @@ static void head_sizes(ctx *x) {
     static const int N[] = {65, 7, 33, 1}, group[] = {1, 2, 7};
     for (int HS = 8, i = 0; HS <= 128; HS += 4, i++)
         for (int k = 0; k < 2; k++) {
-            const spec s = {.N = N[(i + k) % 4], .NKV = 1 + i % 2, .group = group[i % 3], .HS = HS, .pad = i % 4 * 3,
-                            .kind = (kind)((i + 3 * k) % KINDS), .size = 1.0};
+            const spec s = {.N = N[(i + k) % 4],
+                            .NKV = 1 + i % 2,
+                            .group = group[i % 3],
+                            .HS = HS,
+                            .pad = i % 4 * 3,
+                            .kind = (kind)((i + 3 * k) % KINDS),
+                            .size = 1.0};
             check(x, &s);
         }
 }
@@ -143,8 +164,13 @@ static void masks(ctx *x) {
     static const int N[] = {1, 2, 7, 16, 63, 64, 65, 129, 200}, HS[] = {12, 64, 72};
     for (int k = 0; k < KINDS; k++)
         for (size_t n = 0; n < OC_COUNT(N); n++) {
-            const spec s = {.N = N[n], .NKV = 1, .group = 1 + (int)n % 2, .HS = HS[(n + (size_t)k) % 3],
-                            .pad = n % 2 ? 5 : 0, .kind = (kind)k, .size = 1.0};
+            const spec s = {.N = N[n],
+                            .NKV = 1,
+                            .group = 1 + (int)n % 2,
+                            .HS = HS[(n + (size_t)k) % 3],
+                            .pad = n % 2 ? 5 : 0,
+                            .kind = (kind)k,
+                            .size = 1.0};
             check(x, &s);
         }
 }
@@ -167,7 +193,7 @@ static void test_large_scores(void **state) {
     each_backend(1, sharp);
 }
 
-/* ---- Decoding ----------------------------------------------------------------------------------------------------- */
+/* ---- Decoding ------------------------------------------------------------------------------------------ */
 
 static void check_decode(ctx *x, int NKV, int group, int HS, int pad) {
     static const int32_t len[] = {1, 0, 5, 64, 129, 300};
@@ -179,7 +205,8 @@ static void check_decode(ctx *x, int NKV, int group, int HS, int pad) {
         keys[b] = normal(x, (size_t)len[b] * (size_t)(NKV * HS), 1.5);
         values[b] = normal(x, (size_t)len[b] * (size_t)(NKV * HS), 1.0);
     }
-    const oc_attention a = {.NH = NH, .NKV = NKV, .HS = HS, .ldq = ld, .ldo = ld, .t = x->t, .scale = 1.0f / sqrtf((float)HS)};
+    const oc_attention a = {
+        .NH = NH, .NKV = NKV, .HS = HS, .ldq = ld, .ldo = ld, .t = x->t, .scale = 1.0f / sqrtf((float)HS)};
     const void *q = normal(x, span(B, width, ld), 1.0);
     void *o = normal(x, span(B, width, ld), 1.0), *o_ref = copy_of(o, span(B, width, ld), x->t);
     for (int count = 1; count <= B; count += B - 1) {

@@ -1,5 +1,5 @@
-/* Linear layers, matrix handles and the fused vocabulary loss of every backend. Products are compared with the
- * reference; the loss, of the reference too, with logits that are written out in double. */
+/* Linear layers, matrix handles and the fused vocabulary loss of every backend. Products are compared with
+ * the reference; the loss, of the reference too, with logits that are written out in double. */
 #include "compute/common.h"
 
 typedef struct shape {
@@ -7,8 +7,8 @@ typedef struct shape {
 } shape;
 
 static const shape shapes[] = {
-    {1, 16, 8, 0},   {1, 100, 257, 0}, {7, 20, 33, 3},   {65, 72, 130, 0},  {64, 64, 64, 16}, {3, 1, 1, 0},
-    {5, 100, 1, 2},  {2, 1, 40, 5},    {130, 588, 48, 0}, {33, 500, 96, 8}, {1, 896, 304, 0}, {257, 31, 17, 1},
+    {1, 16, 8, 0},  {1, 100, 257, 0}, {7, 20, 33, 3},    {65, 72, 130, 0}, {64, 64, 64, 16}, {3, 1, 1, 0},
+    {5, 100, 1, 2}, {2, 1, 40, 5},    {130, 588, 48, 0}, {33, 500, 96, 8}, {1, 896, 304, 0}, {257, 31, 17, 1},
 };
 
 /* One weight matrix, known to both tables. */
@@ -33,10 +33,11 @@ static void matrix_release(ctx *x, pair *p) {
 }
 
 static void describe(ctx *x, const char *note, const shape *s) {
-    snprintf(x->shape, sizeof x->shape, "%s N %d, cols %d, rows %d, strides +%d", note, s->N, s->cols, s->rows, s->pad);
+    snprintf(x->shape, sizeof x->shape, "%s N %d, cols %d, rows %d, strides +%d", note, s->N, s->cols,
+             s->rows, s->pad);
 }
 
-/* ---- Forward ------------------------------------------------------------------------------------------------------ */
+/* ---- Forward ------------------------------------------------------------------------------------------- */
 
 enum { BIAS = 1, PRE = 2, RESIDUAL = 4, IN_PLACE = 8 };
 
@@ -65,10 +66,19 @@ static void check_forward(ctx *x, const shape *s, oc_dtype w_type, int flags, oc
 }
 
 static void forward(ctx *x) {
-    static const struct { int flags; oc_act act; } epilogue[] = {
-        {0, OC_ACT_NONE}, {BIAS, OC_ACT_NONE}, {BIAS | PRE, OC_ACT_GELU_TANH}, {BIAS, OC_ACT_GELU_ERF},
-        {RESIDUAL, OC_ACT_NONE}, {BIAS | IN_PLACE, OC_ACT_NONE}, {BIAS | PRE | RESIDUAL, OC_ACT_GELU_ERF},
-        {IN_PLACE, OC_ACT_GELU_TANH}, {PRE, OC_ACT_NONE},
+    static const struct {
+        int flags;
+        oc_act act;
+    } epilogue[] = {
+        {0, OC_ACT_NONE},
+        {BIAS, OC_ACT_NONE},
+        {BIAS | PRE, OC_ACT_GELU_TANH},
+        {BIAS, OC_ACT_GELU_ERF},
+        {RESIDUAL, OC_ACT_NONE},
+        {BIAS | IN_PLACE, OC_ACT_NONE},
+        {BIAS | PRE | RESIDUAL, OC_ACT_GELU_ERF},
+        {IN_PLACE, OC_ACT_GELU_TANH},
+        {PRE, OC_ACT_NONE},
     };
     for (size_t i = 0; i < OC_COUNT(shapes); i++)
         for (size_t k = 0; k < OC_COUNT(epilogue); k++)
@@ -80,7 +90,7 @@ static void test_forward(void **state) {
     each_backend(1, forward);
 }
 
-/* ---- Backward ----------------------------------------------------------------------------------------------------- */
+/* ---- Backward ------------------------------------------------------------------------------------------ */
 
 static void check_backward(ctx *x, const shape *s, oc_dtype w_type, bool accumulate) {
     describe(x, accumulate ? "accumulate" : "overwrite", s);
@@ -96,8 +106,10 @@ static void check_backward(ctx *x, const shape *s, oc_dtype w_type, bool accumul
     float *dw = normal_f32(x, nw, 1.0), *dw_ref = copy_of(dw, nw, OC_F32);
     float *db = normal_f32(x, (size_t)s->rows, 1.0), *db_ref = copy_of(db, (size_t)s->rows, OC_F32);
     x->c->ops.linear_bwd_w(x->c, dw, accumulate ? db : NULL, dy, ldy, in, ldx, x->t, s->N, s->rows, s->cols);
-    x->ref->ops.linear_bwd_w(x->ref, dw_ref, accumulate ? db_ref : NULL, dy, ldy, in, ldx, x->t, s->N, s->rows, s->cols);
-    /* The products of bf16 numbers are exact in f32 and so are the sums but for their order, whatever T is. */
+    x->ref->ops.linear_bwd_w(x->ref, dw_ref, accumulate ? db_ref : NULL, dy, ldy, in, ldx, x->t, s->N,
+                             s->rows, s->cols);
+    /* The products of bf16 numbers are exact in f32 and so are the sums but for their order, whatever T
+     * is. */
     same_flat(x, "linear_bwd_w dw", dw, dw_ref, nw, OC_F32, TOL_F32, 1.0);
     same_flat(x, "linear_bwd_w db", db, db_ref, (size_t)s->rows, OC_F32, TOL_F32, 1.0);
     matrix_release(x, &p);
@@ -114,9 +126,10 @@ static void test_backward(void **state) {
     each_backend(1, backward);
 }
 
-/* ---- Changed weights ---------------------------------------------------------------------------------------------- */
+/* ---- Changed weights ----------------------------------------------------------------------------------- */
 
-/* Uses the matrix in all directions, so that every packed copy exists, changes the source, and uses it again. */
+/* Uses the matrix in all directions, so that every packed copy exists, changes the source, and uses it
+ * again. */
 static void changed(ctx *x) {
     enum { N = 9, COLS = 40, ROWS = 52 };
     for (int k = 0; k < 2; k++) {
@@ -131,7 +144,8 @@ static void changed(ctx *x) {
         const oc_epilogue none = {0};
         for (int round = 0; round < 3; round++) {
             snprintf(x->shape, sizeof x->shape, "weights %s, changed %d times", oc_dtype_name(w_type), round);
-            for (size_t i = 0; round > 0 && i < ROWS * COLS; i++) put(p.w, i, w_type, 0.2 * oc_rng_normal(&x->rng));
+            for (size_t i = 0; round > 0 && i < ROWS * COLS; i++)
+                put(p.w, i, w_type, 0.2 * oc_rng_normal(&x->rng));
             if (round > 0) x->c->ops.matrix_changed(x->c, p.m);
             if (round > 0) x->ref->ops.matrix_changed(x->ref, p.ref);
             x->c->ops.linear_fwd(x->c, y, ROWS, in, COLS, p.m, N, &none);
@@ -144,8 +158,10 @@ static void changed(ctx *x) {
             x->ref->ops.linear_xent(x->ref, loss_ref, NULL, dx_ref, NULL, in, target, p.ref, N, 1.0f);
             same_flat(x, "linear_xent loss", loss, loss_ref, N, OC_F32, TOL_F32, 1.0);
             same(x, "linear_xent dx", dx2, dx_ref, N, COLS, COLS, x->t, tolerance(x->t), 0.1);
-            if (round == 0) memcpy(first, y, N * ROWS * oc_dtype_size(x->t));
-            else assert_memory_not_equal(first, y, N * ROWS * oc_dtype_size(x->t));
+            if (round == 0)
+                memcpy(first, y, N * ROWS * oc_dtype_size(x->t));
+            else
+                assert_memory_not_equal(first, y, N * ROWS * oc_dtype_size(x->t));
         }
         matrix_release(x, &p);
         release_all();
@@ -169,7 +185,7 @@ static void test_unused_handles(void **state) {
     each_backend(0, bytes);
 }
 
-/* ---- Vocabulary projection and loss ------------------------------------------------------------------------------- */
+/* ---- Vocabulary projection and loss -------------------------------------------------------------------- */
 
 typedef struct xent {
     int n, C, V;
@@ -177,13 +193,15 @@ typedef struct xent {
 } xent;
 
 static const xent xents[] = {
-    {1, 16, 10, 1},    {1, 72, 1031, 1},  {7, 100, 37, 1},  {65, 20, 130, 1},  {300, 16, 257, 1}, {129, 64, 64, 3},
-    {7, 48, 513, 100}, {3, 8, 33333, 2},  {2, 896, 50, 1},  {600, 8, 3, 1},    {5, 24, 1, 1},     {33, 72, 2049, 30},
+    {1, 16, 10, 1},    {1, 72, 1031, 1}, {7, 100, 37, 1},   {65, 20, 130, 1},
+    {300, 16, 257, 1}, {129, 64, 64, 3}, {7, 48, 513, 100}, {3, 8, 33333, 2},
+    {2, 896, 50, 1},   {600, 8, 3, 1},   {5, 24, 1, 1},     {33, 72, 2049, 30},
 };
 
 /* What the header promises, from logits in double. w as the product sees it: rounded to T. */
-static void xent_by_definition(const ctx *x, const xent *s, double *loss, uint8_t *correct, double *dx, double *dw,
-                               const void *in, const void *w, const int32_t *target, double scale) {
+static void xent_by_definition(const ctx *x, const xent *s, double *loss, uint8_t *correct, double *dx,
+                               double *dw, const void *in, const void *w, const int32_t *target,
+                               double scale) {
     size_t C = (size_t)s->C, V = (size_t)s->V;
     double *z = take(V * sizeof *z), *wt = take(V * C * sizeof *wt);
     for (size_t k = 0; k < V * C; k++) {
@@ -219,7 +237,8 @@ static float *to_f32(const double *p, size_t n) {
 }
 
 static void check_xent(ctx *x, const xent *s) {
-    snprintf(x->shape, sizeof x->shape, "n %d, C %d, V %d, logits of size %g", s->n, s->C, s->V, s->logit_scale);
+    snprintf(x->shape, sizeof x->shape, "n %d, C %d, V %d, logits of size %g", s->n, s->C, s->V,
+             s->logit_scale);
     size_t n = (size_t)s->n, nx = n * (size_t)s->C, nw = (size_t)s->V * (size_t)s->C;
     pair p = matrix(x, s->V, s->C, OC_F32);
     const void *in = normal(x, nx, s->logit_scale);

@@ -1,14 +1,16 @@
-/* Attention over one interval of keys per row, from its definition. For query row i of head h, keys j in [lo_i, hi_i):
+/* Attention over one interval of keys per row, from its definition. For query row i of head h, keys j in
+ * [lo_i, hi_i):
  *
- *   s_j = scale q_i . k_j            lse_i = logsumexp(s)            p_j = exp(s_j - lse_i)            o_i = sum_j p_j v_j
+ *   s_j = scale q_i . k_j      lse_i = logsumexp(s)      p_j = exp(s_j - lse_i)      o_i = sum_j p_j v_j
  *
- * and backward, with D_i = dO_i . o_i (which is sum_j p_j dp_j, the term that the softmax's normalisation adds):
+ * and backward, with D_i = dO_i . o_i (which is sum_j p_j dp_j, the term that the softmax's normalisation
+ * adds):
  *
  *   dp_j = dO_i . v_j                ds_j = p_j (dp_j - D_i)
  *   dq_i = scale sum_j ds_j k_j      dk_j = scale sum_i ds_j q_i      dv_j = sum_i p_j dO_i
  *
- * dq is gathered per query and dk, dv per key, so that no two threads write the same element; the scores are computed
- * again for each. Sums are double. */
+ * dq is gathered per query and dk, dv per key, so that no two threads write the same element; the scores are
+ * computed again for each. Sums are double. */
 #include <math.h>
 
 #include "compute/cpu/cpu.h"
@@ -43,9 +45,10 @@ static void store(void *y, size_t iy, const double *sum, double f, int n, oc_dty
     for (size_t d = 0; d < (size_t)n; d++) oc_ref_set(y, iy + d, t, (float)(sum[d] * f));
 }
 
-/* One query vector at q[iq] over `count` key rows starting at k[ik], v[ik], `stride` apart; o at io. Returns lse. */
-static double attend(void *o, size_t io, const void *q, size_t iq, const void *k, const void *v, size_t ik, int stride,
-                     int count, const oc_attention *a) {
+/* One query vector at q[iq] over `count` key rows starting at k[ik], v[ik], `stride` apart; o at io. Returns
+ * lse. */
+static double attend(void *o, size_t io, const void *q, size_t iq, const void *k, const void *v, size_t ik,
+                     int stride, int count, const oc_attention *a) {
     double largest = -INFINITY, total = 0, sum[MAX_HS] = {0};
     for (size_t j = 0; j < (size_t)count; j++)
         largest = fmax(largest, (double)a->scale * dot(q, iq, k, ik + j * (size_t)stride, a->HS, a->t));
@@ -72,7 +75,7 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
         }
 }
 
-/* ---- Backward ----------------------------------------------------------------------------------------------------- */
+/* ---- Backward ------------------------------------------------------------------------------------------ */
 
 typedef struct inputs {
     const void *dO, *o, *q, *k, *v;
@@ -81,7 +84,8 @@ typedef struct inputs {
 } inputs;
 
 /* p_j and ds_j of query row i, head h, and key row j. */
-static void pair_gradient(double *p, double *ds, const inputs *in, const oc_attention *a, int i, int h, int j) {
+static void pair_gradient(double *p, double *ds, const inputs *in, const oc_attention *a, int i, int h,
+                          int j) {
     size_t iq = (size_t)i * (size_t)a->ldq + (size_t)h * (size_t)a->HS;
     size_t io = (size_t)i * (size_t)a->ldo + (size_t)h * (size_t)a->HS;
     size_t ik = (size_t)j * (size_t)a->ldkv + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS;
@@ -95,7 +99,8 @@ static void grad_q(void *dq, const inputs *in, const oc_attention *a, int i, int
     double sum[MAX_HS] = {0}, p, ds;
     for (int j = a->lo[i]; j < a->hi[i]; j++) {
         pair_gradient(&p, &ds, in, a, i, h, j);
-        axpy(sum, ds, in->k, (size_t)j * (size_t)a->ldkv + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS, a->HS, a->t);
+        axpy(sum, ds, in->k, (size_t)j * (size_t)a->ldkv + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS,
+             a->HS, a->t);
     }
     store(dq, (size_t)i * (size_t)a->ldq + (size_t)h * (size_t)a->HS, sum, (double)a->scale, a->HS, a->t);
 }
@@ -117,8 +122,9 @@ static void grad_kv(void *dk, void *dv, const inputs *in, const oc_attention *a,
     store(dv, at, sum_v, 1.0, a->HS, a->t);
 }
 
-static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
-                          const void *q, const void *k, const void *v, const oc_attention *a) {
+static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o,
+                          const float *lse, const void *q, const void *k, const void *v,
+                          const oc_attention *a) {
     inputs in = {.dO = dO, .o = o, .q = q, .k = k, .v = v, .lse = lse};
     in.D = oc_compute_scratch(c, -1, (size_t)a->N * (size_t)a->NH * sizeof *in.D);
     for (size_t i = 0; i < (size_t)a->N; i++)
@@ -133,8 +139,8 @@ static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const voi
     }
 }
 
-static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache, const void *const *vcache,
-                             const int32_t *len, int B, const oc_attention *a) {
+static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache,
+                             const void *const *vcache, const int32_t *len, int B, const oc_attention *a) {
 #pragma omp parallel for num_threads(c->threads)
     for (int b = 0; b < B; b++)
         for (int h = 0; h < a->NH; h++) {

@@ -39,8 +39,8 @@ static void position_add_bwd(oc_compute *c, float *dpos, const void *dx, int N, 
     }
 }
 
-/* Merged row n holds, for each row r of its block, s neighbouring patches, which lie together in x too: runs of s C
- * elements, run r at patch (gy s + r, gx s). */
+/* Merged row n holds, for each row r of its block, s neighbouring patches, which lie together in x too: runs
+ * of s C elements, run r at patch (gy s + r, gx s). */
 static size_t merge_run(int n, int r, int G, int s) {
     int M = G / s, image = n / (M * M), gy = n / M % M, gx = n % M;
     return (size_t)image * (size_t)G * (size_t)G + (size_t)(gy * s + r) * (size_t)G + (size_t)(gx * s);
@@ -51,8 +51,8 @@ static void merge_fwd(oc_compute *c, void *y, const void *x, int I, int G, int s
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)(I * G * G) * (size_t)C))
     for (int n = 0; n < I * (G / s) * (G / s); n++)
         for (int r = 0; r < s; r++)
-            memcpy((char *)y + ((size_t)n * (size_t)s + (size_t)r) * run, (const char *)x + merge_run(n, r, G, s) * patch,
-                   run);
+            memcpy((char *)y + ((size_t)n * (size_t)s + (size_t)r) * run,
+                   (const char *)x + merge_run(n, r, G, s) * patch, run);
 }
 
 static void merge_bwd(oc_compute *c, void *dx, const void *dy, int I, int G, int s, int C, oc_dtype t) {
@@ -61,8 +61,8 @@ static void merge_bwd(oc_compute *c, void *dx, const void *dy, int I, int G, int
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)(I * G * G) * (size_t)C))
     for (int n = 0; n < I * (G / s) * (G / s); n++)
         for (int r = 0; r < s; r++)
-            memcpy((char *)dx + merge_run(n, r, G, s) * patch, (const char *)dy + ((size_t)n * (size_t)s + (size_t)r) * run,
-                   run);
+            memcpy((char *)dx + merge_run(n, r, G, s) * patch,
+                   (const char *)dy + ((size_t)n * (size_t)s + (size_t)r) * run, run);
 }
 
 void oc_ref_fill_image(oc_ops *ops) {

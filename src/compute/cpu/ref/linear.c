@@ -3,9 +3,9 @@
  *   y = residual + act(x W^T + bias)     x [N, cols], W [rows, cols], y [N, rows]
  *   dx = dy W                            dw += dy^T x,  db += column sums of dy
  *
- * A handle is the description itself: nothing is packed, so the source is read anew by every product. Where the compute
- * type is bf16 and the source f32, each weight is rounded to bf16 on the way, as a packed copy would hold it. Sums are
- * double. */
+ * A handle is the description itself: nothing is packed, so the source is read anew by every product. Where
+ * the compute type is bf16 and the source f32, each weight is rounded to bf16 on the way, as a packed copy
+ * would hold it. Sums are double. */
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
@@ -49,8 +49,8 @@ static void linear_bwd_x(oc_compute *c, void *dx, int lddx, const void *dy, int 
     }
 }
 
-static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx, oc_dtype t,
-                         int N, int rows, int cols) {
+static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, int lddy, const void *x,
+                         int ldx, oc_dtype t, int N, int rows, int cols) {
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)rows * (size_t)cols))
     for (int r = 0; r < rows; r++) {
         for (int k = 0; dw && k < cols; k++) {
@@ -67,7 +67,7 @@ static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, in
     }
 }
 
-/* ---- Handles ------------------------------------------------------------------------------------------------------ */
+/* ---- Handles ------------------------------------------------------------------------------------------- */
 
 static oc_matrix *matrix_create(oc_compute *c, const oc_matrix_desc *desc) {
     OC_UNUSED(c);

@@ -6,7 +6,8 @@
  *   LayerNorm:  dx += rstd (g - mean(g) - xhat mean(g xhat))       dw += sum_n dy xhat,  db += sum_n dy
  *   RMSNorm:    dx += rstd (g - xhat mean(g xhat))                 dw += sum_n dy xhat
  *
- * Statistics and sums are double; the saved ones are f32. Rows are split among threads for dx, channels for dw and db. */
+ * Statistics and sums are double; the saved ones are f32. Rows are split among threads for dx, channels for
+ * dw and db. */
 #include <math.h>
 
 #include "compute/cpu/cpu.h"
@@ -14,7 +15,8 @@
 
 /* x += add, rounded to the storage type: the statistics are those of what the residual stream then holds. */
 static void add_to_row(void *x, const void *add, size_t row, int C, oc_dtype t) {
-    for (size_t k = row; k < row + (size_t)C; k++) oc_ref_set(x, k, t, oc_ref_get(x, k, t) + oc_ref_get(add, k, t));
+    for (size_t k = row; k < row + (size_t)C; k++)
+        oc_ref_set(x, k, t, oc_ref_get(x, k, t) + oc_ref_get(add, k, t));
 }
 
 static double mean_square_about(const void *x, double centre, size_t row, int C, oc_dtype t) {
@@ -26,10 +28,10 @@ static double mean_square_about(const void *x, double centre, size_t row, int C,
     return sum / C;
 }
 
-/* ---- LayerNorm ---------------------------------------------------------------------------------------------------- */
+/* ---- LayerNorm ----------------------------------------------------------------------------------------- */
 
-static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void *x, const void *add, const float *w,
-                          const float *b, int N, int C, float eps, oc_dtype t) {
+static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void *x, const void *add,
+                          const float *w, const float *b, int N, int C, float eps, oc_dtype t) {
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * (size_t)C;
@@ -45,8 +47,8 @@ static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void
     }
 }
 
-static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,
-                          const float *rstd, const float *w, int N, int C, oc_dtype t) {
+static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x,
+                          const float *mean, const float *rstd, const float *w, int N, int C, oc_dtype t) {
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * (size_t)C;
@@ -77,10 +79,10 @@ static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const v
     }
 }
 
-/* ---- RMSNorm ------------------------------------------------------------------------------------------------------ */
+/* ---- RMSNorm ------------------------------------------------------------------------------------------- */
 
-static void rmsnorm_fwd(oc_compute *c, void *y, float *rstd, void *x, const void *add, const float *w, int N, int C,
-                        float eps, oc_dtype t) {
+static void rmsnorm_fwd(oc_compute *c, void *y, float *rstd, void *x, const void *add, const float *w, int N,
+                        int C, float eps, oc_dtype t) {
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)C))
     for (int n = 0; n < N; n++) {
         size_t row = (size_t)n * (size_t)C;
@@ -99,7 +101,8 @@ static void rmsnorm_bwd(oc_compute *c, void *dx, float *dw, const void *dy, cons
         size_t row = (size_t)n * (size_t)C;
         double s = (double)rstd[n], mean_gx = 0;
         for (size_t k = 0; k < (size_t)C; k++)
-            mean_gx += (double)oc_ref_get(dy, row + k, t) * (double)w[k] * (double)oc_ref_get(x, row + k, t) * s / C;
+            mean_gx +=
+                (double)oc_ref_get(dy, row + k, t) * (double)w[k] * (double)oc_ref_get(x, row + k, t) * s / C;
         for (size_t k = 0; k < (size_t)C; k++) {
             double g = (double)oc_ref_get(dy, row + k, t) * (double)w[k];
             double d = s * (g - (double)oc_ref_get(x, row + k, t) * s * mean_gx);

@@ -8,7 +8,8 @@
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
-static const double SQRT_2_OVER_PI = 0.79788456080286535588, CUBIC = 0.044715, INV_SQRT_2PI = 0.39894228040143267794;
+static const double SQRT_2_OVER_PI = 0.79788456080286535588, CUBIC = 0.044715,
+                    INV_SQRT_2PI = 0.39894228040143267794;
 
 float oc_ref_act(float v, oc_act act) {
     double x = (double)v;
@@ -28,7 +29,8 @@ float oc_ref_act_grad(float v, oc_act act) {
         double inner = SQRT_2_OVER_PI * (1.0 + 3.0 * CUBIC * x * x);
         return (float)(0.5 * (1.0 + th) + 0.5 * x * (1.0 - th * th) * inner);
     }
-    case OC_ACT_GELU_ERF: return (float)(0.5 * (1.0 + erf(x * M_SQRT1_2)) + x * INV_SQRT_2PI * exp(-0.5 * x * x));
+    case OC_ACT_GELU_ERF:
+        return (float)(0.5 * (1.0 + erf(x * M_SQRT1_2)) + x * INV_SQRT_2PI * exp(-0.5 * x * x));
     case OC_ACT_NONE: break;
     }
     return 1.0f;
@@ -39,7 +41,8 @@ static void act_fwd(oc_compute *c, void *y, const void *x, size_t n, oc_act act,
     for (size_t i = 0; i < n; i++) oc_ref_set(y, i, t, oc_ref_act(oc_ref_get(x, i, t), act));
 }
 
-static void act_bwd(oc_compute *c, void *dx, const void *dy, const void *x, size_t n, oc_act act, oc_dtype t) {
+static void act_bwd(oc_compute *c, void *dx, const void *dy, const void *x, size_t n, oc_act act,
+                    oc_dtype t) {
 #pragma omp parallel for num_threads(oc_cpu_team(c, n))
     for (size_t i = 0; i < n; i++)
         oc_ref_set(dx, i, t, oc_ref_get(dy, i, t) * oc_ref_act_grad(oc_ref_get(x, i, t), act));

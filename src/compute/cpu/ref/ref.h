@@ -1,7 +1,9 @@
-/* cpu/ref: the operation table in plain C. It defines what every other table computes, and is what they are tested against.
+/* cpu/ref: the operation table in plain C. It defines what every other table computes, and is what they are
+ * tested against.
  *
- * Each file holds one group of operations, forward and backward side by side. Elements are read and written through
- * oc_ref_get and oc_ref_set, so that one loop serves f32 and bf16; sums run in double where they are long. */
+ * Each file holds one group of operations, forward and backward side by side. Elements are read and written
+ * through oc_ref_get and oc_ref_set, so that one loop serves f32 and bf16; sums run in double where they are
+ * long. */
 #ifndef OC_COMPUTE_CPU_REF_REF_H
 #define OC_COMPUTE_CPU_REF_REF_H
 
@@ -12,8 +14,10 @@ static inline float oc_ref_get(const void *p, size_t i, oc_dtype t) {
 }
 
 static inline void oc_ref_set(void *p, size_t i, oc_dtype t, float v) {
-    if (t == OC_F32) ((float *)p)[i] = v;
-    else ((uint16_t *)p)[i] = oc_f32_to_bf16(v);
+    if (t == OC_F32)
+        ((float *)p)[i] = v;
+    else
+        ((uint16_t *)p)[i] = oc_f32_to_bf16(v);
 }
 
 /* The activation and its derivative. */

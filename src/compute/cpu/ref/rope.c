@@ -1,12 +1,12 @@
-/* Rotary positions (Su et al., arXiv 2104.09864) on rotate-half pairs: (a, b) = (x[j], x[j + HS/2]) turns by the angle of
- * pair j at the row's position. The backward pass is the inverse rotation, sign = -1.
+/* Rotary positions (Su et al., arXiv 2104.09864) on rotate-half pairs: (a, b) = (x[j], x[j + HS/2]) turns by
+ * the angle of pair j at the row's position. The backward pass is the inverse rotation, sign = -1.
  *
  *   a' = a cos - b sin,   b' = b cos + a sin */
 #include "compute/cpu/cpu.h"
 #include "compute/cpu/ref/ref.h"
 
-static void rope(oc_compute *c, void *x, int ldx, const int32_t *position, const float *table, int N, int heads, int HS,
-                 int sign, oc_dtype t) {
+static void rope(oc_compute *c, void *x, int ldx, const int32_t *position, const float *table, int N,
+                 int heads, int HS, int sign, oc_dtype t) {
     size_t half = (size_t)HS / 2;
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)N * (size_t)(heads * HS)))
     for (int n = 0; n < N; n++) {

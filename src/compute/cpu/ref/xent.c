@@ -23,7 +23,8 @@ static void logits(const oc_compute *c, const row *r) {
     for (int v = 0; v < r->w->rows; v++) {
         double sum = 0;
         for (size_t k = 0; k < C; k++)
-            sum += (double)oc_ref_get(r->x, r->at + k, r->w->t) * (double)oc_ref_weight(r->w, (size_t)v * C + k);
+            sum +=
+                (double)oc_ref_get(r->x, r->at + k, r->w->t) * (double)oc_ref_weight(r->w, (size_t)v * C + k);
         r->z[v] = (float)sum;
     }
 }
@@ -52,7 +53,8 @@ static void grad_x(const oc_compute *c, void *dx, const row *r) {
         double sum[BLOCK] = {0};
         for (int v = 0; v < r->w->rows; v++)
             for (int k = 0; k < len; k++)
-                sum[k] += (double)r->z[v] * (double)oc_ref_weight(r->w, (size_t)v * (size_t)C + (size_t)(k0 + k));
+                sum[k] +=
+                    (double)r->z[v] * (double)oc_ref_weight(r->w, (size_t)v * (size_t)C + (size_t)(k0 + k));
         for (int k = 0; k < len; k++) oc_ref_set(dx, r->at + (size_t)(k0 + k), r->w->t, (float)sum[k]);
     }
 }
@@ -61,7 +63,8 @@ static void grad_w(const oc_compute *c, float *dw, const row *r) {
     size_t C = (size_t)r->w->cols;
 #pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)r->w->rows * C))
     for (int v = 0; v < r->w->rows; v++)
-        for (size_t k = 0; k < C; k++) dw[(size_t)v * C + k] += r->z[v] * oc_ref_get(r->x, r->at + k, r->w->t);
+        for (size_t k = 0; k < C; k++)
+            dw[(size_t)v * C + k] += r->z[v] * oc_ref_get(r->x, r->at + k, r->w->t);
 }
 
 static void linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x,
