@@ -12,5 +12,7 @@ OC_COMMAND(pretrain_text)
 OC_GROUP("Data and formats")
 OC_COMMAND(data_synth)
 OC_COMMAND(preprocess)
+OC_COMMAND(tokenize)
+OC_COMMAND(tokenizer_train)
 
 OC_GROUP("Benchmarks")

@@ -9,7 +9,7 @@
 
 enum {
     MAX_TEXT = 1 << 28,            /* bytes in one call; NFC or repair may triple them, and a word must stay below 2^30 */
-    MATCH_LIMIT = 100 * 1000000,   /* steps for one word: a pattern from a hostile file must not hang the program */
+    MATCH_LIMIT = 20 * 1000000,    /* steps for one word: a pattern from a hostile file must not hang the program */
     HEAP_LIMIT_KIB = 512 * 1024,
     NEW_SPECIAL_MAX = 256          /* bytes */
 };

@@ -33,6 +33,8 @@ void oc_ids_free(oc_ids *ids);
  * Qwen2's (added tokens then come from tokenizer_config.json or added_tokens.json). A pipeline that this program does
  * not know is refused by name. On success *out is owned by the caller, on failure it is NULL. */
 oc_status oc_tokenizer_open(oc_tokenizer **out, const char *path, oc_error *err);
+/* The same from the text of a tokenizer.json; `name` stands for the file in messages. */
+oc_status oc_tokenizer_open_memory(oc_tokenizer **out, const char *text, size_t len, const char *name, oc_error *err);
 void oc_tokenizer_close(oc_tokenizer *t); /* NULL allowed */
 
 /* Gives `content` an id: its present one if it has one, else the first after all others (for Qwen2, <image> becomes

@@ -345,17 +345,36 @@ static oc_status read_vocab_and_merges(loader *l, const char *dir) {
 
 /* --- Opening ------------------------------------------------------------------------------------------------------ */
 
-oc_status oc_tokenizer_open(oc_tokenizer **out, const char *path, oc_error *err) {
-    OC_TRY(oc_tokenizer_new(out, err));
-    loader l = {.t = *out, .what = path, .err = err};
-    oc_status st;
-    if (!oc_dir_exists(path)) st = with_json(&l, "", path, read_tokenizer);
-    else if (has(path, "tokenizer.json")) st = with_json(&l, path, "tokenizer.json", read_tokenizer);
-    else if (has(path, "vocab.json") && has(path, "merges.txt")) st = read_vocab_and_merges(&l, path);
-    else st = oc_fail(err, OC_ERR_IO, "%s: holds neither tokenizer.json nor vocab.json and merges.txt", path);
-    oc_strbuf_free(&l.bytes);
+static oc_status read_path(loader *l, const char *path) {
+    if (!oc_dir_exists(path)) return with_json(l, "", path, read_tokenizer);
+    if (has(path, "tokenizer.json")) return with_json(l, path, "tokenizer.json", read_tokenizer);
+    if (has(path, "vocab.json") && has(path, "merges.txt")) return read_vocab_and_merges(l, path);
+    return oc_fail(l->err, OC_ERR_IO, "%s: holds neither tokenizer.json nor vocab.json and merges.txt", path);
+}
+
+static oc_status finish(loader *l, oc_status st, oc_tokenizer **out) {
+    oc_strbuf_free(&l->bytes);
     if (st == OC_OK) return OC_OK;
     oc_tokenizer_close(*out);
     *out = NULL;
+    return st;
+}
+
+oc_status oc_tokenizer_open(oc_tokenizer **out, const char *path, oc_error *err) {
+    OC_TRY(oc_tokenizer_new(out, err));
+    loader l = {.t = *out, .what = path, .err = err};
+    return finish(&l, read_path(&l, path), out);
+}
+
+oc_status oc_tokenizer_open_memory(oc_tokenizer **out, const char *text, size_t len, const char *name, oc_error *err) {
+    json_t *root;
+    *out = NULL;
+    OC_TRY(oc_json_parse(&root, text, len, name, err));
+    oc_status st = oc_tokenizer_new(out, err);
+    if (st == OC_OK) {
+        loader l = {.t = *out, .what = name, .err = err};
+        st = finish(&l, read_tokenizer(&l, root), out);
+    }
+    json_decref(root);
     return st;
 }
