@@ -80,6 +80,25 @@ OC_INLINE float v_highest(vf a) {
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
 
+/* x[i][j] <-> x[j][i] for VL vectors: pairs, fours, then the two 128-bit halves. */
+OC_INLINE void v_transpose(vf x[VL]) {
+    vf r[VL];
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        __m256d a = _mm256_castps_pd(_mm256_unpacklo_ps(x[i], x[i + 1]));
+        __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(x[i], x[i + 1]));
+        __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(x[i + 2], x[i + 3]));
+        __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(x[i + 2], x[i + 3]));
+        r[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c)), r[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+        r[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d)), r[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        x[j] = _mm256_permute2f128_ps(r[j], r[4 + j], 0x20);
+        x[4 + j] = _mm256_permute2f128_ps(r[j], r[4 + j], 0x31);
+    }
+}
+
 OC_INLINE vi vi_set1(int32_t x) { return _mm256_set1_epi32(x); }
 OC_INLINE vi vi_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)(const void *)p); }
 OC_INLINE vm vi_less(vi a, vi b) { return _mm256_castsi256_ps(_mm256_cmpgt_epi32(b, a)); }

@@ -60,6 +60,29 @@ OC_INLINE vf v_first(vf a, size_t k) { return _mm512_maskz_mov_ps(v_lanes(k), a)
 OC_INLINE float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
 OC_INLINE float v_highest(vf a) { return _mm512_reduce_max_ps(a); }
 
+/* x[i][j] <-> x[j][i] for VL vectors: pairs, fours, then the four 128-bit quarters. */
+OC_INLINE void v_transpose(vf x[VL]) {
+    __m512d r[VL];
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(x[i], x[i + 1]));
+        __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(x[i], x[i + 1]));
+        __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(x[i + 2], x[i + 3]));
+        __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(x[i + 2], x[i + 3]));
+        r[i] = _mm512_unpacklo_pd(a, c), r[i + 1] = _mm512_unpackhi_pd(a, c);
+        r[i + 2] = _mm512_unpacklo_pd(b, d), r[i + 3] = _mm512_unpackhi_pd(b, d);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) {
+        vf r0 = _mm512_castpd_ps(r[j]), r1 = _mm512_castpd_ps(r[4 + j]);
+        vf r2 = _mm512_castpd_ps(r[8 + j]), r3 = _mm512_castpd_ps(r[12 + j]);
+        vf a = _mm512_shuffle_f32x4(r0, r1, 0x88), b = _mm512_shuffle_f32x4(r2, r3, 0x88);
+        vf c = _mm512_shuffle_f32x4(r0, r1, 0xdd), d = _mm512_shuffle_f32x4(r2, r3, 0xdd);
+        x[j] = _mm512_shuffle_f32x4(a, b, 0x88), x[8 + j] = _mm512_shuffle_f32x4(a, b, 0xdd);
+        x[4 + j] = _mm512_shuffle_f32x4(c, d, 0x88), x[12 + j] = _mm512_shuffle_f32x4(c, d, 0xdd);
+    }
+}
+
 OC_INLINE vi vi_set1(int32_t x) { return _mm512_set1_epi32(x); }
 OC_INLINE vi vi_load(const int32_t *p) { return _mm512_loadu_si512(p); }
 OC_INLINE vm vi_less(vi a, vi b) { return _mm512_cmplt_epi32_mask(a, b); }

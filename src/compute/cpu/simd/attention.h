@@ -1,0 +1,567 @@
+/* simd/attention: flash attention over key intervals (compute.h), forward, backward and for decoding, as text that is
+ * compiled once for each instruction set and kind of word.
+ *
+ * Lanes are queries. A tile is up to LANES = 64 pairs (query row, head of one key/value head's group), lane l being row
+ * l / heads and head l % heads. With the scores stored [key][lane], everything of the softmax (mask, maximum, sum,
+ * rescaling) is the same operation in every lane, heads of a group share their keys, and each of the products
+ *
+ *     S^T [key][lane]   = K [key][hs]   Q^T [hs][lane]          dP^T [key][lane] = V dO^T
+ *     O^T [hs][lane]   += V^T [hs][key] P^T [key][lane]         dQ^T [hs][lane] += K^T dS^T
+ *     dV  [key][hs]    += P^T [key][lane] dO [lane][hs]         dK   [key][hs]  += dS^T Q
+ *
+ * takes its left factor one number at a time from K, V, P, dS as they lie, spread over a register, and its right factor
+ * as vectors. Only Q and dO are transposed, once a tile. K and V need no packing at all, apart from the pairs below.
+ *
+ * Words. The products run on 32-bit words: one float (words_f32.h), or two bf16 neighbours of the summed dimension
+ * (words_bf16.h), which one instruction multiplies and adds in f32. A sum over hs finds its pairs in memory; for sums over
+ * keys and over lanes, rows are joined in twos (w_join_rows). Sums, softmax and D are f32.
+ *
+ * One micro-kernel (mul) does all seven products: 4 rows by up to MAX_GROUP vectors of sums in registers.
+ * Scores are kept in units of log2: p = 2^(c s - m), c = scale log2(e). */
+#ifndef OC_SIMD_ATTENTION_H
+#define OC_SIMD_ATTENTION_H
+
+#include <math.h>
+#include <string.h>
+
+#include "compute/cpu/simd/attention_plan.h"
+#include "compute/cpu/simd/vec.h"
+
+enum {
+    LANES = 64,
+    KEYS = 64,                       /* keys of a block */
+    MAX_HS = 128,
+    MAX_STACK = 8,                   /* heads of a group side by side in the lanes */
+    MAX_GROUP = VL == 16 ? 4 : 3,    /* vectors of a register tile */
+};
+
+#define LOG2E 1.4426950408889634f
+#define LN2 0.6931471805599453f
+#define FLOOR (-1e30f)  /* below every score: the maximum over no key */
+#define MASKED (-2e30f) /* and this far below the floor, so that 2^(masked - floor) = 0 */
+
+/* ---- The product --------------------------------------------------------------------------------------------------------
+ * C [m][64 lanes or HS] (=, +=, or factor * C +) sum over r < count of A(i, r) B[r][...], B and C in nv vectors. */
+typedef struct product {
+    float *c;
+    size_t ldc;
+    size_t m;
+    const char *a; /* the word (i, r) is at a + i * a_row + r * a_step bytes, in any alignment */
+    size_t a_row, a_step;
+    const word *b;
+    size_t ldb, count;
+    size_t nv;
+} product;
+
+typedef enum { SET, ADD, SCALE } mul_how;
+
+OC_INLINE void mul_tile(const product *p, size_t i0, size_t v0, const int rows, const int nv, mul_how how, const float *factor) {
+    vf sum[4][4];
+    const char *a[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++) {
+        a[i] = p->a + (i0 + (size_t)i) * p->a_row;
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) sum[i][v] = v_zero();
+    }
+    const word *b = p->b + v0 * VL;
+    size_t step = p->a_step, at = 0, ldb = p->ldb;
+    for (size_t r = p->count; r > 0; r--, at += step, b += ldb) {
+        vw right[4];
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) right[v] = w_load(b + v * VL);
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) {
+            vw left = w_spread(a[i] + at);
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++) sum[i][v] = w_mac(sum[i][v], left, right[v]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++) {
+        float *c = p->c + (i0 + (size_t)i) * p->ldc + v0 * VL;
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) {
+            vf x = sum[i][v];
+            if (how == ADD) x = x + v_load(c + v * VL);
+            if (how == SCALE) x = v_fma(v_load(c + v * VL), v_load(factor + (v0 + (size_t)v) * VL), x);
+            v_store(c + v * VL, x);
+        }
+    }
+}
+
+OC_INLINE void mul_columns(const product *p, size_t v0, const int nv, mul_how how, const float *factor) {
+    size_t i = 0;
+    for (; i + 4 <= p->m; i += 4) mul_tile(p, i, v0, 4, nv, how, factor);
+    for (; i < p->m; i++) mul_tile(p, i, v0, 1, nv, how, factor);
+}
+
+OC_INLINE void mul_any(const product *p, mul_how how, const float *factor) {
+    for (size_t v = 0; v < p->nv;) {
+        size_t left = p->nv - v, now = left <= MAX_GROUP ? left : left == MAX_GROUP + 1 ? MAX_GROUP - 1 : MAX_GROUP;
+        switch (now) { /* no lone vector after a full group: one vector is too little to hide the latency */
+        case 1: mul_columns(p, v, 1, how, factor); break;
+        case 2: mul_columns(p, v, 2, how, factor); break;
+        case 3: mul_columns(p, v, 3, how, factor); break;
+        default: mul_columns(p, v, MAX_GROUP, how, factor); break;
+        }
+        v += now;
+    }
+}
+
+static void mul_set(const product *p) { mul_any(p, SET, NULL); }
+static void mul_add(const product *p) { mul_any(p, ADD, NULL); }
+static void mul_scale(const product *p, const float *factor) { mul_any(p, SCALE, factor); } /* factor [64], a lane each */
+
+/* ---- Lanes --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct lanes {
+    size_t n, nv;              /* lanes in use, vectors that hold them */
+    int32_t lo[LANES], hi[LANES]; /* past n: as lane n-1 */
+    size_t row[LANES], head[LANES];
+} lanes;
+
+static void set_lanes(lanes *l, const oc_attention *a, int32_t row, int32_t rows, int head0, int heads) {
+    l->n = (size_t)(rows * heads);
+    l->nv = (l->n + VL - 1) / VL;
+    for (size_t i = 0; i < l->n; i++) {
+        l->row[i] = (size_t)row + i / (size_t)heads;
+        l->head[i] = (size_t)head0 + i % (size_t)heads;
+        l->lo[i] = a->lo[l->row[i]];
+        l->hi[i] = a->hi[l->row[i]];
+    }
+    for (size_t i = l->n; i < l->nv * VL; i++) l->lo[i] = l->lo[l->n - 1], l->hi[i] = l->hi[l->n - 1];
+}
+
+/* The lanes' heads in a tensor [rows][.. * HS] at stride ld. */
+static void lane_rows(const void *row[LANES], const lanes *l, const void *x, int ld, const oc_attention *a) {
+    for (size_t i = 0; i < l->n; i++)
+        row[i] = oc_at(x, l->row[i] * (size_t)ld + l->head[i] * (size_t)a->HS, a->t);
+}
+
+/* out [HS / PAIR][LANES] words, zero past n. */
+static void pack_transposed(word *out, const void *const *row, const lanes *l, const oc_attention *a) {
+    size_t words = (size_t)a->HS / PAIR;
+    for (size_t l0 = 0; l0 < l->nv * VL; l0 += VL)
+        for (size_t w = 0; w < words; w += VL) {
+            size_t k = OC_MIN(words - w, VL);
+            vf x[VL];
+#pragma GCC unroll 16
+            for (size_t i = 0; i < VL; i++) x[i] = l0 + i < l->n ? w_row(row[l0 + i], w, k, a->t) : v_zero();
+            v_transpose(x);
+#pragma GCC unroll 16
+            for (size_t i = 0; i < VL; i++)
+                if (i < k) w_store_bits(out + (w + i) * LANES + l0, x[i]);
+        }
+}
+
+/* out [n / PAIR, rounded up][width] words of rows in twos; a missing last one is zero. Returns the number of words' rows. */
+static size_t pack_rows(word *out, size_t width, const void *const *row, size_t n, const oc_attention *a) {
+    static const uint16_t nothing[MAX_HS * 2];
+    size_t count = (n + PAIR - 1) / PAIR;
+    for (size_t i = 0; i < count; i++) {
+        const void *pair[PAIR];
+        for (size_t j = 0; j < PAIR; j++) pair[j] = i * PAIR + j < n ? row[i * PAIR + j] : nothing;
+        w_join_rows(out + i * width, pair, (size_t)a->HS, width, a->t);
+    }
+    return count;
+}
+
+/* Row of lane i = x^T [HS][LANES] * factor[i], for every lane in use. */
+static void store_lanes(void *y, int ld, const lanes *l, const float *x, const float *factor, const oc_attention *a) {
+    size_t HS = (size_t)a->HS;
+    for (size_t l0 = 0; l0 < l->n; l0 += VL)
+        for (size_t h = 0; h < HS; h += VL) {
+            size_t k = OC_MIN(HS - h, VL);
+            vf t[VL], f = v_load(factor + l0);
+#pragma GCC unroll 16
+            for (size_t i = 0; i < VL; i++) {
+                t[i] = v_zero();
+                if (i < k) t[i] = v_load(x + (h + i) * LANES + l0) * f;
+            }
+            v_transpose(t);
+            for (size_t i = 0; i < VL && l0 + i < l->n; i++)
+                v_put(y, l->row[l0 + i] * (size_t)ld + l->head[l0 + i] * HS + h, k, t[i], a->t);
+        }
+}
+
+/* ---- Keys ------------------------------------------------------------------------------------------------------------------ */
+
+/* One of K, V for one key/value head: key j is at base + j * stride elements. */
+typedef struct keys {
+    const void *base;
+    size_t stride;
+} keys;
+
+/* A block of them as a left factor that is summed over hs: as it lies, or widened into `wide` where words are floats and
+ * elements are not. */
+typedef struct plain_block {
+    const char *a;
+    size_t row; /* bytes */
+} plain_block;
+
+static plain_block plain_keys(const keys *x, size_t key, size_t n, float *wide, const oc_attention *a) {
+    size_t HS = (size_t)a->HS, element = oc_dtype_size(a->t);
+    if (PAIR == 2 || a->t == OC_F32) return (plain_block){(const char *)x->base + key * x->stride * element, x->stride * element};
+    for (size_t j = 0; j < n; j++) v_copy(wide + j * MAX_HS, OC_F32, oc_at(x->base, (key + j) * x->stride, a->t), OC_BF16, HS);
+    return (plain_block){(const char *)wide, MAX_HS * sizeof *wide};
+}
+
+/* The same block as a left factor that is summed over keys: words (hs, key) at a + hs * sizeof(word) + key / PAIR * row. */
+static plain_block joined_keys(const keys *x, size_t key, size_t n, const plain_block *plain, word *joined, const oc_attention *a) {
+    if (PAIR == 1) return *plain;
+    const void *row[KEYS];
+    for (size_t j = 0; j < n; j++) row[j] = oc_at(x->base, (key + j) * x->stride, a->t);
+    size_t width = ((size_t)a->HS + VL - 1) / VL * VL;
+    pack_rows(joined, width, row, n, a);
+    return (plain_block){(const char *)joined, width * sizeof *joined};
+}
+
+/* Scores outside of the lanes' intervals become MASKED. */
+static void mask_scores(float *s, size_t key, size_t n, const lanes *l) {
+    for (size_t v = 0; v < l->nv; v++) {
+        vi lo = vi_load(l->lo + v * VL), hi = vi_load(l->hi + v * VL);
+        vf masked = v_set1(MASKED);
+        for (size_t j = 0; j < n; j++) {
+            vi at = vi_set1((int32_t)(key + j));
+            vm seen = vm_and(vm_not(vi_less(at, lo)), vi_less(at, hi));
+            float *p = s + j * LANES + v * VL;
+            v_store(p, v_select(seen, v_load(p), masked));
+        }
+    }
+}
+
+/* ---- Forward --------------------------------------------------------------------------------------------------------------- */
+
+typedef struct fwd_scratch {
+    word q[MAX_HS * LANES];      /* Q^T */
+    float o[MAX_HS * LANES];     /* O^T */
+    float s[KEYS * LANES];       /* S^T */
+    word p[KEYS * LANES];        /* P^T */
+    float wide[2][KEYS * MAX_HS]; /* K, V as floats */
+    word joined[KEYS * MAX_HS / PAIR]; /* V in twos */
+    float top[LANES], total[LANES], factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
+    lanes l;
+} fwd_scratch;
+
+/* One block of n keys: the maximum rises, S^T becomes P^T, and what was summed so far shrinks by factor. */
+static void softmax_block(fwd_scratch *f, size_t n, float c) {
+    vf cv = v_set1(c);
+    for (size_t v = 0; v < f->l.nv; v++) {
+        const float *s = f->s + v * VL;
+        vf before = v_load(f->top + v * VL), m0 = before, m1 = before;
+        size_t j = 0;
+        for (; j + 2 <= n; j += 2) m0 = v_max(v_load(s + j * LANES), m0), m1 = v_max(v_load(s + (j + 1) * LANES), m1);
+        if (j < n) m0 = v_max(v_load(s + j * LANES), m0);
+        vf top = v_max(m0, m1), shift = v_zero() - top * cv, sum = v_zero();
+        word *p = f->p + v * VL;
+        for (j = 0; j + PAIR <= n; j += PAIR) {
+            vf x[PAIR];
+#pragma GCC unroll 2
+            for (size_t i = 0; i < PAIR; i++) {
+                x[i] = w_exp2(v_fma(v_load(s + (j + i) * LANES), cv, shift));
+                sum = sum + x[i];
+            }
+            w_store_keys(p + j / PAIR * LANES, x);
+        }
+        if (j < n) { /* PAIR 2, odd n: nothing beside the last key */
+            vf x[2] = {w_exp2(v_fma(v_load(s + j * LANES), cv, shift)), v_zero()};
+            sum = sum + x[0];
+            w_store_keys(p + j / PAIR * LANES, x);
+        }
+        vf factor = w_exp2((before - top) * cv);
+        v_store(f->top + v * VL, top);
+        v_store(f->total + v * VL, v_fma(v_load(f->total + v * VL), factor, sum));
+        v_store(f->factor + v * VL, factor);
+    }
+}
+
+/* O^T of the lanes over keys [key0, key1); every lane sees [all0, all1). f->q and f->l are ready. */
+static void forward_keys(fwd_scratch *f, const keys *K, const keys *V, const oc_attention *a, const oc_attention_tile *t) {
+    size_t HS = (size_t)a->HS, nv = f->l.nv;
+    for (size_t v = 0; v < nv * VL; v += VL) v_store(f->top + v, v_set1(FLOOR)), v_store(f->total + v, v_zero());
+    if (t->key0 == t->key1) memset(f->o, 0, HS * LANES * sizeof *f->o);
+    for (int32_t key = t->key0; key < t->key1; key += KEYS) {
+        size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS);
+        plain_block k = plain_keys(K, at, n, f->wide[0], a), v = plain_keys(V, at, n, f->wide[1], a);
+        v = joined_keys(V, at, n, &v, f->joined, a);
+        product s = {f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv};
+        mul_set(&s);
+        if (key < t->all0 || key + (int32_t)n > t->all1) mask_scores(f->s, at, n, &f->l);
+        softmax_block(f, n, a->scale * LOG2E);
+        product o = {f->o, LANES, HS, v.a, sizeof(word), v.row, f->p, LANES, (n + PAIR - 1) / PAIR, nv};
+        if (key == t->key0) mul_set(&o);
+        else mul_scale(&o, f->factor);
+    }
+    for (size_t i = 0; i < nv * VL; i++) f->factor[i] = f->total[i] > 0 ? 1.0f / f->total[i] : 0.0f;
+}
+
+static void forward_tile(fwd_scratch *f, void *o, float *lse, const void *q, const keys *K, const keys *V,
+                         const oc_attention *a, const oc_attention_tile *t, int head0, int heads) {
+    const void *row[LANES];
+    set_lanes(&f->l, a, t->row, t->rows, head0, heads);
+    lane_rows(row, &f->l, q, a->ldq, a);
+    pack_transposed(f->q, row, &f->l, a);
+    forward_keys(f, K, V, a, t);
+    store_lanes(o, a->ldo, &f->l, f->o, f->factor, a);
+    for (size_t i = 0; lse && i < f->l.n; i++)
+        lse[f->l.row[i] * (size_t)a->NH + f->l.head[i]] =
+            f->total[i] > 0 ? f->top[i] * a->scale + logf(f->total[i]) : -INFINITY;
+}
+
+/* Heads of a group that share the lanes: the largest divisor of the group's size up to MAX_STACK. */
+static int stack_of(const oc_attention *a) {
+    int group = a->NH / a->NKV, n = OC_MIN(group, MAX_STACK);
+    while (group % n) n--;
+    return n;
+}
+
+static keys head_keys(const void *x, const oc_attention *a, int kv) {
+    return (keys){oc_at(x, (size_t)kv * (size_t)a->HS, a->t), (size_t)a->ldkv};
+}
+
+static size_t work_of(const oc_attention *a) { return (size_t)a->N * (size_t)a->NH * (size_t)a->HS * 16; }
+
+static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, const void *k, const void *v,
+                          const oc_attention *a) {
+    OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
+    int stack = stack_of(a), stacks = a->NH / stack;
+    oc_attention_plan plan;
+    oc_attention_plan_tiles(&plan, oc_compute_scratch(c, -1, oc_attention_plan_bytes(a->N)), a, LANES / stack);
+#pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work_of(a)))
+    for (int task = stacks * plan.tiles - 1; task >= 0; task--) { /* causal tiles at the end have the most keys: first */
+        const oc_attention_tile *t = &plan.tile[task / stacks];
+        int head0 = task % stacks * stack, kv = head0 / (a->NH / a->NKV);
+        keys K = head_keys(k, a, kv), V = head_keys(v, a, kv);
+        fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f);
+        forward_tile(f, o, lse, q, &K, &V, a, t, head0, stack);
+    }
+}
+
+/* ---- Backward ---------------------------------------------------------------------------------------------------------------
+ * With P = 2^(c S - lse log2(e)) recomputed, D = rowsum(dO * O) and dS = P (dP - D):
+ *     dQ = scale dS K,  dK = scale dS^T Q,  dV = P^T dO
+ * A task takes the tiles of one part (attention_plan.h) for one key/value head, so that the sums of its keys are its own;
+ * dQ^T of a tile is complete when its keys have been passed. */
+typedef struct bwd_scratch {
+    word q[MAX_HS * LANES], dO[MAX_HS * LANES];   /* transposed */
+    word q_rows[LANES * MAX_HS], dO_rows[LANES * MAX_HS]; /* as rows, in twos */
+    float dq[MAX_HS * LANES];                     /* dQ^T */
+    float s[KEYS * LANES], dp[KEYS * LANES];      /* S^T, dP^T */
+    word p[KEYS * LANES], ds[KEYS * LANES];       /* P^T, dS^T for sums over lanes */
+    word ds_keys[KEYS * LANES];                   /* dS^T for the sum over keys, in twos; floats need no copy */
+    float wide[2][KEYS * MAX_HS];
+    word joined[KEYS * MAX_HS / PAIR];            /* K in twos */
+    float lse[LANES], D[LANES], factor[LANES];    /* lse in units of log2 */
+    lanes l;
+} bwd_scratch;
+
+typedef struct bwd_args {
+    void *dq, *dk, *dv;
+    const void *dO, *o, *q, *k, *v;
+    const float *lse;
+    const oc_attention *a;
+    const oc_attention_plan *plan;
+    size_t width; /* HS rounded up to vectors: row length of the sums */
+    int heads, stack; /* of a group; side by side in the lanes */
+} bwd_args;
+
+/* Sums of dK and dV of one part: rows [key0, key1) of `width` floats each. */
+typedef struct key_sums {
+    float *dk, *dv;
+    int32_t key0;
+} key_sums;
+
+/* Past the last lane, and for rows that see nothing, lse is so large that P = 0. */
+static void load_tile(bwd_scratch *f, const bwd_args *x) {
+    const oc_attention *a = x->a;
+    lanes *l = &f->l;
+    const void *q[LANES], *dO[LANES], *o[LANES];
+    lane_rows(q, l, x->q, a->ldq, a);
+    lane_rows(dO, l, x->dO, a->ldo, a);
+    lane_rows(o, l, x->o, a->ldo, a);
+    pack_transposed(f->q, q, l, a);
+    pack_transposed(f->dO, dO, l, a);
+    size_t count = pack_rows(f->q_rows, x->width, q, l->n, a), all = l->nv * VL / PAIR;
+    pack_rows(f->dO_rows, x->width, dO, l->n, a);
+    memset(f->q_rows + count * x->width, 0, (all - count) * x->width * sizeof(word));
+    memset(f->dO_rows + count * x->width, 0, (all - count) * x->width * sizeof(word));
+    for (size_t i = 0; i < l->nv * VL; i++) {
+        bool sees = i < l->n && l->lo[i] < l->hi[i];
+        f->lse[i] = sees ? x->lse[l->row[i] * (size_t)a->NH + l->head[i]] * LOG2E : -FLOOR;
+        vf D = v_zero();
+        if (sees) V_EACH(j, k, 0, (size_t)a->HS, { D = v_fma(v_get(dO[i], j, k, a->t), v_get(o[i], j, k, a->t), D); });
+        f->D[i] = v_sum(D);
+        f->factor[i] = a->scale;
+    }
+}
+
+/* S^T and dP^T of n keys become P^T and dS^T. */
+static void score_gradient(bwd_scratch *f, size_t n, float c) {
+    vf cv = v_set1(c);
+    for (size_t v = 0; v < f->l.nv; v++) {
+        vf shift = v_zero() - v_load(f->lse + v * VL), D = v_load(f->D + v * VL);
+        for (size_t j = 0; j < n; j += PAIR) {
+            vf ds[PAIR];
+#pragma GCC unroll 2
+            for (size_t i = 0; i < PAIR; i++) {
+                ds[i] = v_zero();
+                if (j + i >= n) continue; /* PAIR 2, odd n */
+                size_t at = (j + i) * LANES + v * VL;
+                vf p = w_exp2(v_fma(v_load(f->s + at), cv, shift));
+                ds[i] = p * (v_load(f->dp + at) - D);
+                w_store_lanes(f->p + (j + i) * LANES / PAIR, v * VL, p);
+                w_store_lanes(f->ds + (j + i) * LANES / PAIR, v * VL, ds[i]);
+            }
+            if (PAIR == 2) w_store_keys(f->ds_keys + j / PAIR * LANES + v * VL, ds);
+        }
+    }
+}
+
+static void backward_tile(bwd_scratch *f, const bwd_args *x, const oc_attention_tile *t, int head0, const key_sums *sums) {
+    const oc_attention *a = x->a;
+    size_t HS = (size_t)a->HS, width = x->width;
+    keys K = head_keys(x->k, a, head0 / x->heads), V = head_keys(x->v, a, head0 / x->heads);
+    set_lanes(&f->l, a, t->row, t->rows, head0, x->stack);
+    load_tile(f, x);
+    size_t nv = f->l.nv, lane_words = nv * VL / PAIR;
+    memset(f->dq, 0, HS * LANES * sizeof *f->dq);
+    for (int32_t key = t->key0; key < t->key1; key += KEYS) {
+        size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS), row = (size_t)(key - sums->key0) * width;
+        plain_block k = plain_keys(&K, at, n, f->wide[0], a), v = plain_keys(&V, at, n, f->wide[1], a);
+        mul_set(&(product){f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv});
+        mul_set(&(product){f->dp, LANES, n, v.a, v.row, sizeof(word), f->dO, LANES, HS / PAIR, nv});
+        if (key < t->all0 || key + (int32_t)n > t->all1) mask_scores(f->s, at, n, &f->l);
+        score_gradient(f, n, a->scale * LOG2E);
+        size_t p_row = LANES / PAIR * sizeof(word), hs = width / VL;
+        mul_add(&(product){sums->dv + row, width, n, (const char *)f->p, p_row, sizeof(word), f->dO_rows, width, lane_words, hs});
+        mul_add(&(product){sums->dk + row, width, n, (const char *)f->ds, p_row, sizeof(word), f->q_rows, width, lane_words, hs});
+        plain_block kt = joined_keys(&K, at, n, &k, f->joined, a);
+        const word *ds = PAIR == 1 ? f->ds : f->ds_keys;
+        mul_add(&(product){f->dq, LANES, HS, kt.a, sizeof(word), kt.row, ds, LANES, (n + PAIR - 1) / PAIR, nv});
+    }
+    store_lanes(x->dq, a->ldq, &f->l, f->dq, f->factor, a);
+}
+
+/* All tiles of a part, all heads of the group of key/value head kv. */
+static void backward_part(bwd_scratch *f, const bwd_args *x, const oc_attention_part *p, int kv, const key_sums *sums) {
+    size_t bytes = (size_t)(p->key1 - p->key0) * x->width * sizeof(float);
+    memset(sums->dk, 0, bytes);
+    memset(sums->dv, 0, bytes);
+    for (int32_t t = p->tile0; t < p->tile1; t++)
+        for (int head = kv * x->heads; head < (kv + 1) * x->heads; head += x->stack)
+            backward_tile(f, x, &x->plan->tile[t], head, sums);
+}
+
+/* dk and dv of keys [begin, end) that a component owns: the sums of its parts in order, the first at `first`. */
+static void store_key_sums(const bwd_args *x, const oc_attention_component *c, int kv, int32_t begin, int32_t end,
+                           const float *dk, const float *dv) {
+    const oc_attention *a = x->a;
+    for (int32_t key = begin; key < end; key++) {
+        size_t to = (size_t)key * (size_t)a->ldkv + (size_t)kv * (size_t)a->HS;
+        V_EACH(i, k, 0, (size_t)a->HS, {
+            vf sum_k = v_zero();
+            vf sum_v = v_zero();
+            for (int32_t j = c->part0; j < c->part1; j++) {
+                const oc_attention_part *p = &x->plan->part[j];
+                if (key < p->key0 || key >= p->key1) continue;
+                size_t at = (p->offset - x->plan->part[c->part0].offset + (size_t)(key - p->key0)) * x->width + i;
+                sum_k = sum_k + v_load(dk + at);
+                sum_v = sum_v + v_load(dv + at);
+            }
+            v_put(x->dk, to + i, k, sum_k * v_set1(a->scale), a->t);
+            v_put(x->dv, to + i, k, sum_v, a->t);
+        });
+    }
+}
+
+/* Components of one part: a task sums in its thread's memory and stores at once. */
+static void backward_whole(oc_compute *c, const bwd_args *x) {
+    const oc_attention_plan *plan = x->plan;
+    size_t size = (size_t)plan->most_rows * x->width;
+#pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work_of(x->a)))
+    for (int task = x->a->NKV * plan->components - 1; task >= 0; task--) {
+        int kv = task % x->a->NKV;
+        const oc_attention_component *part_of = &plan->component[task / x->a->NKV];
+        const oc_attention_part *p = &plan->part[part_of->part0];
+        bwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f + 2 * size * sizeof(float));
+        float *sum = (float *)(void *)(f + 1);
+        key_sums sums = {sum, sum + size, p->key0};
+        backward_part(f, x, p, kv, &sums);
+        store_key_sums(x, part_of, kv, part_of->own0, part_of->own1, sums.dk, sums.dv);
+    }
+}
+
+/* Few components: parts sum in shared memory, and the rows of dk and dv are added up afterwards. */
+static void backward_parts(oc_compute *c, const bwd_args *x, float *shared) {
+    const oc_attention_plan *plan = x->plan;
+    int NKV = x->a->NKV;
+    size_t size = plan->part_rows * x->width; /* floats of dk, or of dv, for one key/value head */
+#pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work_of(x->a)))
+    for (int task = NKV * plan->parts - 1; task >= 0; task--) {
+        int kv = task % NKV;
+        const oc_attention_part *p = &plan->part[task / NKV];
+        bwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f);
+        float *sum = shared + (size_t)kv * 2 * size + p->offset * x->width;
+        key_sums sums = {sum, sum + size, p->key0};
+        backward_part(f, x, p, kv, &sums);
+    }
+    enum { ROWS = 16 };
+    for (int32_t i = 0; i < plan->components; i++) {
+        const oc_attention_component *part_of = &plan->component[i];
+        int blocks = (part_of->own1 - part_of->own0 + ROWS - 1) / ROWS;
+#pragma omp parallel for schedule(static) num_threads(oc_cpu_team(c, work_of(x->a)))
+        for (int task = 0; task < blocks * NKV; task++) {
+            int kv = task % NKV;
+            int32_t begin = part_of->own0 + task / NKV * ROWS;
+            const float *dk = shared + (size_t)kv * 2 * size + plan->part[part_of->part0].offset * x->width;
+            store_key_sums(x, part_of, kv, begin, OC_MIN(begin + ROWS, part_of->own1), dk, dk + size);
+        }
+    }
+}
+
+static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
+                          const void *q, const void *k, const void *v, const oc_attention *a) {
+    OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
+    oc_attention_plan plan;
+    bwd_args x = {dq, dk, dv, dO, o, q, k, v, lse, a, &plan, ((size_t)a->HS + VL - 1) / VL * VL, a->NH / a->NKV, stack_of(a)};
+    size_t bytes = oc_attention_plan_bytes(a->N);
+    for (size_t sums = 0;;) { /* a second time when the plan says that sums are shared, now with room for them behind it */
+        char *memory = oc_compute_scratch(c, -1, bytes + sums);
+        oc_attention_plan_tiles(&plan, memory, a, LANES / x.stack);
+        oc_attention_plan_parts(&plan, a, a->NKV);
+        if (plan.parts == plan.components) {
+            backward_whole(c, &x);
+            return;
+        }
+        if (sums > 0) {
+            backward_parts(c, &x, (float *)(void *)(memory + (bytes + 63) / 64 * 64));
+            return;
+        }
+        sums = plan.part_rows * x.width * 2 * (size_t)a->NKV * sizeof(float) + 64;
+    }
+}
+
+/* ---- Decoding --------------------------------------------------------------------------------------------------------------
+ * A tile of one row: its lanes are the heads of a group, its keys a cache. */
+static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache, const void *const *vcache,
+                             const int32_t *len, int B, const oc_attention *a) {
+    OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
+    int stack = stack_of(a), stacks = a->NH / stack;
+    size_t work = 0;
+    for (int b = 0; b < B; b++) work += (size_t)len[b] * (size_t)(a->NH * a->HS);
+#pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work))
+    for (int task = 0; task < stacks * B; task++) {
+        int b = task / stacks, head0 = task % stacks * stack, kv = head0 / (a->NH / a->NKV);
+        static const int32_t zero = 0;
+        oc_attention one = *a;
+        one.N = 1, one.ldkv = a->NKV * a->HS, one.lo = &zero, one.hi = &len[b];
+        keys K = head_keys(kcache[b], &one, kv), V = head_keys(vcache[b], &one, kv);
+        oc_attention_tile t = {.rows = 1, .key1 = len[b], .all1 = len[b]};
+        fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f);
+        forward_tile(f, oc_at_mut(o, (size_t)b * (size_t)a->ldo, a->t), NULL, oc_at(q, (size_t)b * (size_t)a->ldq, a->t), &K,
+                     &V, &one, &t, head0, stack);
+    }
+}
+
+#endif
