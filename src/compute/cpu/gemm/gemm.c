@@ -102,4 +102,27 @@ static void run_dnnl(oc_compute *c, const oc_gemm *g) {
 
 /* ---- The choice ----------------------------------------------------------------------------------------------------- */
 
-void oc_gemm_run(oc_compute *c, const oc_gemm *g) { run_dnnl(c, g); }
+/* The blocked kernel of this processor for products of type t, or NULL. */
+static const oc_gemm_kernel *kernel_of(const oc_compute *c, oc_dtype t) {
+#if defined(__x86_64__)
+    const oc_cpu_features *f = &oc_cpu_of(c)->features;
+    if (t == OC_BF16 && f->avx512_bf16) return &oc_avx512bf16_gemm;
+    if (f->avx512) return &oc_avx512_gemm;
+#else
+    OC_UNUSED(c), OC_UNUSED(t);
+#endif
+    return NULL;
+}
+
+oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g) {
+    return kernel_of(c, g->t) ? OC_GEMM_BLOCKED : OC_GEMM_DNNL;
+}
+
+bool oc_gemm_packs(const oc_compute *c, oc_dtype t) { return kernel_of(c, t) == NULL; }
+
+void oc_gemm_run_on(oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {
+    if (engine == OC_GEMM_BLOCKED) oc_gemm_blocked(c, kernel_of(c, g->t), g);
+    else run_dnnl(c, g);
+}
+
+void oc_gemm_run(oc_compute *c, const oc_gemm *g) { oc_gemm_run_on(c, g, oc_gemm_choose(c, g)); }

@@ -17,6 +17,12 @@ typedef struct oc_gemm_operand {
     size_t ld;
 } oc_gemm_operand;
 
+/* Instead of a store: receives the finished sums of some rows and columns of C (stride ld), each exactly once, from
+ * several threads. Column blocks start at multiples of OC_GEMM_GROUP and are that long, the last one excepted. */
+typedef void (*oc_gemm_sink)(void *context, int row, int col, int rows, int cols, const float *sums, size_t ld);
+
+enum { OC_GEMM_PANEL = 64, OC_GEMM_GROUP = 256 };
+
 typedef struct oc_gemm {
     int m, n, k; /* all > 0 */
     oc_dtype t;  /* what the operands are rounded to before they are multiplied; A has this type already */
@@ -26,10 +32,17 @@ typedef struct oc_gemm {
     size_t ldc;
     bool accumulate;      /* C += A B, rounded once; no epilogue then */
     const oc_epilogue *e; /* NULL: none. Its tensors have c_type and stride ldc */
+    oc_gemm_sink sink;    /* NULL: C is written. Blocked products only */
+    void *sink_context;
     oc_matrix *w;         /* the matrix that B is a view of, or NULL: kernels may keep a packed copy there */
 } oc_gemm;
 
+typedef enum { OC_GEMM_BLOCKED, OC_GEMM_DNNL } oc_gemm_engine;
+
 void oc_gemm_run(oc_compute *c, const oc_gemm *g);
+oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g);
+bool oc_gemm_packs(const oc_compute *c, oc_dtype t); /* products of type t use packed copies of matrices */
+void oc_gemm_run_on(oc_compute *c, const oc_gemm *g, oc_gemm_engine engine); /* for tests and measurements */
 
 /* ---- Matrix handles -------------------------------------------------------------------------------------------------
  * A packed copy belongs to one view of the matrix: B = W^T (forward) or B = W (gradient of the input). */
@@ -37,6 +50,7 @@ typedef enum { OC_GEMM_FORWARD, OC_GEMM_BACKWARD, OC_GEMM_PACKS } oc_gemm_view;
 
 struct oc_matrix {
     oc_matrix_desc d;
+    bool packs;                 /* oneDNN multiplies it, from packed copies */
     void *pack[OC_GEMM_PACKS];  /* of dnnl.c; NULL until the first use */
     bool fresh[OC_GEMM_PACKS];  /* the copy holds the present values of the source */
 };
@@ -46,7 +60,8 @@ struct oc_matrix {
 typedef struct oc_gemm_dnnl oc_gemm_dnnl; /* dnnl.c */
 
 /* Memory kept for the next call, apart from oc_compute_scratch since products are steps of other kernels. */
-typedef enum { OC_GEMM_BUFFER_A, OC_GEMM_BUFFER_B, OC_GEMM_BUFFER_C, OC_GEMM_BUFFER_LOGITS, OC_GEMM_BUFFERS } oc_gemm_buffer_id;
+typedef enum { OC_GEMM_BUFFER_A, OC_GEMM_BUFFER_B, OC_GEMM_BUFFER_C, OC_GEMM_BUFFER_LOGITS, OC_GEMM_BUFFER_TASKS,
+               OC_GEMM_BUFFER_PANELS, OC_GEMM_BUFFERS } oc_gemm_buffer_id;
 
 typedef struct oc_gemm_state {
     oc_gemm_dnnl *dnnl; /* NULL until the first product that oneDNN makes */
@@ -65,6 +80,28 @@ void oc_gemm_dnnl_close(oc_gemm_dnnl *d);
 void oc_gemm_dnnl_run(oc_gemm_dnnl *d, const oc_gemm *g, const float *bias);
 void oc_gemm_dnnl_pack_free(void *pack);
 int oc_gemm_dnnl_cached(const oc_gemm_dnnl *d); /* primitives held now; tests look at it */
+
+/* ---- The blocked product (blocked.c) and the kernels that it runs on --------------------------------------------------- */
+
+/* A panel is the packed form of 64 columns of B (or rows of A): [units][64] of 4 bytes, 64-byte aligned, a unit being `unit`
+ * elements that follow each other in k. Columns and elements past the end are zero. */
+typedef struct oc_gemm_kernel {
+    const char *name;
+    oc_dtype type; /* of packed elements, and of A where it is read in place */
+    int unit;      /* elements of k per 4 bytes: 1 (f32), 2 (bf16) */
+    /* C[rows,cols] = (add: C +) A[rows,units] B[units,cols]; rows <= 6, cols <= 64. Unit (i, u) of A is at
+     * a + i * a_row + u * a_unit bytes, b is a panel. c is written in its columns only. */
+    void (*tile)(int rows, int cols, int units, const char *a, size_t a_row, size_t a_unit, const char *b, float *c,
+                 size_t ldc, bool add);
+    /* Columns j0.. of `from`, read as B[k, columns], elements k0..k0+k, into one panel. t: type that they count as. */
+    void (*pack)(char *panel, const oc_gemm_operand *from, oc_dtype t, int k0, int k, int j0, int cols);
+    /* Stores rows row.. and columns col.. of C from their sums: epilogue, accumulation, rounding. */
+    void (*finish)(const oc_gemm *g, int row, int col, int rows, int cols, const float *sums, size_t ld);
+} oc_gemm_kernel;
+
+void oc_gemm_blocked(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g);
+
+extern const oc_gemm_kernel oc_avx512_gemm, oc_avx512bf16_gemm; /* x86-64 only */
 
 /* ---- Epilogues without vector instructions of their own (epilogue.c) ------------------------------------------------- */
 

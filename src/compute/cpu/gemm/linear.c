@@ -63,9 +63,10 @@ static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, in
 /* ---- Handles ---------------------------------------------------------------------------------------------------------- */
 
 static oc_matrix *matrix_create(oc_compute *c, const oc_matrix_desc *d) {
-    OC_UNUSED(c);
     oc_matrix *w = oc_calloc(1, sizeof *w);
-    if (w) w->d = *d;
+    if (!w) return NULL;
+    w->d = *d;
+    w->packs = oc_gemm_packs(c, d->t);
     return w;
 }
 
@@ -82,7 +83,8 @@ static void matrix_free(oc_compute *c, oc_matrix *w) {
 }
 
 static size_t matrix_bytes(const oc_matrix *w, bool with_backward) {
-    return (size_t)w->d.rows * (size_t)w->d.cols * oc_dtype_size(w->d.t) * (with_backward ? 2 : 1);
+    if (!w->packs) return 0;
+    return (size_t)w->d.rows * (size_t)w->d.cols * sizeof(float) * (with_backward ? 2 : 1);
 }
 
 void oc_cpu_gemm_fill(oc_ops *ops, const oc_cpu_features *f) {

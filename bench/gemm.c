@@ -1,0 +1,213 @@
+/* Speed of the matrix products at the shapes of a small and of the full model, per engine, beside the register peak of the same
+ * moment: bench_gemm [--threads N] [--only TEXT] [--seconds S]
+ *
+ * Each figure is the best and the median of repetitions of about 30 ms that alternate between the engines, so that a neighbour
+ * on the same cores disturbs them alike. A line is one product: what it is, N tokens x rows x cols, GFLOP/s and share of the peak. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "compute/cpu/cpu.h"
+#include "compute/cpu/gemm/gemm.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+/* ---- Register peak -------------------------------------------------------------------------------------------------- */
+
+enum { PEAK_LOOPS = 400000, PEAK_CHAINS = 12 };
+
+#if defined(__x86_64__)
+#define KEEP(s) __asm__ volatile("" : "+v"(s[0]), "+v"(s[1]), "+v"(s[2]), "+v"(s[3]), "+v"(s[4]), "+v"(s[5]), "+v"(s[6]), \
+                                 "+v"(s[7]), "+v"(s[8]), "+v"(s[9]), "+v"(s[10]), "+v"(s[11]))
+
+__attribute__((target("avx512f"))) static void peak_f32(void) {
+    __m512 s[PEAK_CHAINS], one = _mm512_set1_ps(1.0f);
+    for (int i = 0; i < PEAK_CHAINS; i++) s[i] = _mm512_setzero_ps();
+    for (int k = 0; k < PEAK_LOOPS; k++) {
+        for (int i = 0; i < PEAK_CHAINS; i++) s[i] = _mm512_fmadd_ps(one, one, s[i]);
+        KEEP(s);
+    }
+}
+
+__attribute__((target("avx512f,avx512bf16"))) static void peak_bf16(void) {
+    __m512 s[PEAK_CHAINS];
+    __m512bh one = (__m512bh)_mm512_set1_epi32(0x3f803f80);
+    for (int i = 0; i < PEAK_CHAINS; i++) s[i] = _mm512_setzero_ps();
+    for (int k = 0; k < PEAK_LOOPS; k++) {
+        for (int i = 0; i < PEAK_CHAINS; i++) s[i] = _mm512_dpbf16_ps(s[i], one, one);
+        KEEP(s);
+    }
+}
+
+__attribute__((target("avx2,fma"))) static void peak_avx2(void) {
+    __m256 s[PEAK_CHAINS], one = _mm256_set1_ps(1.0f);
+    for (int i = 0; i < PEAK_CHAINS; i++) s[i] = _mm256_setzero_ps();
+    for (int k = 0; k < PEAK_LOOPS; k++) {
+        for (int i = 0; i < PEAK_CHAINS; i++) s[i] = _mm256_fmadd_ps(one, one, s[i]);
+        KEEP(s);
+    }
+}
+#endif
+
+/* One thread is measured by the processor time that it got, which leaves out other programs on the same core. */
+static double seconds_of(const oc_compute *c) {
+    struct timespec now;
+    if (c->threads > 1) return oc_now();
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* GFLOP/s of multiply-adds on registers alone, all threads; 0 where this program has no loop for the processor. */
+static double peak(const oc_compute *c, oc_dtype t) {
+    double flops = 0, best = 1e30;
+#if defined(__x86_64__)
+    const oc_cpu_features *f = &oc_cpu_of(c)->features;
+    void (*loop)(void) = NULL;
+    if (t == OC_BF16 && f->avx512_bf16) loop = peak_bf16, flops = 64;
+    else if (f->avx512) loop = peak_f32, flops = 32;
+    else if (f->avx2) loop = peak_avx2, flops = 16;
+    for (int r = 0; loop && r < 8; r++) {
+        double start = seconds_of(c);
+#pragma omp parallel num_threads(c->threads)
+        loop();
+        best = fmin(best, seconds_of(c) - start);
+    }
+#else
+    OC_UNUSED(t);
+#endif
+    return flops * PEAK_CHAINS * PEAK_LOOPS * c->threads / best / 1e9;
+}
+
+/* ---- Products ------------------------------------------------------------------------------------------------------- */
+
+typedef enum { FWD, BWD_X, BWD_W, FWD_GELU } what;
+static const char *const what_name[] = {"fwd", "bwd_x", "bwd_w", "fwd gelu"};
+
+typedef struct shape {
+    const char *name;
+    int N, rows, cols;
+} shape;
+
+static const shape shapes[] = {
+    {"small ViT qkv", 3136, 768, 256},    {"small ViT up", 3136, 1024, 256},   {"small ViT down", 3136, 256, 1024},
+    {"small LM q", 3584, 256, 256},       {"small LM kv", 3584, 128, 256},     {"small LM gate+up", 3584, 2048, 384},
+    {"small LM down", 3584, 384, 1024},   {"tiny", 500, 128, 128},             {"small head", 1500, 4096, 256},
+    {"ViT q", 729, 1152, 1152},           {"ViT up", 729, 4304, 1152},         {"ViT down", 729, 1152, 4304},
+    {"LM q", 1024, 896, 896},             {"LM kv", 1024, 128, 896},           {"LM gate+up", 1024, 9728, 896},
+    {"LM down", 1024, 896, 4864},         {"LM down, batch", 3600, 896, 4864}, {"head", 128, 151936, 896},
+    {"few rows", 16, 4864, 896},          {"few rows", 48, 4864, 896},
+};
+
+typedef struct run {
+    oc_compute *c;
+    oc_gemm g;
+    oc_epilogue e;
+    double best[2], median[2]; /* seconds by engine */
+} run;
+
+static void *random_matrix(size_t n, oc_dtype t) {
+    void *p = oc_alloc(n * oc_dtype_size(t));
+    if (!p) abort();
+    uint32_t s = 12345;
+    for (size_t i = 0; i < n; i++) {
+        s = s * 1664525u + 1013904223u;
+        float v = (float)((int)(s >> 16) - 32768) / 65536.0f;
+        if (t == OC_F32) ((float *)p)[i] = v;
+        else ((uint16_t *)p)[i] = oc_f32_to_bf16(v);
+    }
+    return p;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double once(run *r, oc_gemm_engine engine, int times) {
+    double start = seconds_of(r->c);
+    for (int i = 0; i < times; i++) oc_gemm_run_on(r->c, &r->g, engine);
+    return (seconds_of(r->c) - start) / times;
+}
+
+static void measure(run *r, bool blocked, double seconds) {
+    enum { MAX = 64 };
+    double v[2][MAX], spent = oc_now();
+    int times[2] = {1, 1}, n = 0;
+    for (int e = blocked ? 0 : 1; e < 2; e++) {
+        once(r, (oc_gemm_engine)e, 1);
+        times[e] = OC_MAX(1, (int)(0.03 / once(r, (oc_gemm_engine)e, 1)));
+    }
+    do {
+        for (int e = 0; e < 2; e++) v[e][n] = !blocked && e == 0 ? INFINITY : once(r, (oc_gemm_engine)e, times[e]);
+        n++;
+    } while (n < MAX && (n < 3 || oc_now() - spent < seconds));
+    for (int e = 0; e < 2; e++) {
+        qsort(v[e], (size_t)n, sizeof(double), by_value);
+        r->best[e] = v[e][0];
+        r->median[e] = v[e][n / 2];
+    }
+}
+
+static void product(oc_compute *c, const shape *s, what w, oc_dtype t, double limit, double seconds) {
+    size_t N = (size_t)s->N, rows = (size_t)s->rows, cols = (size_t)s->cols;
+    void *x = random_matrix(N * cols, t), *y = random_matrix(N * rows, t), *master = random_matrix(rows * cols, OC_F32);
+    float *bias = random_matrix(rows, OC_F32);
+    const oc_matrix_desc d = {master, OC_F32, t, s->rows, s->cols};
+    oc_matrix *m = c->ops.matrix_create(c, &d);
+    run r = {.c = c, .e = {.bias = bias, .act = w == FWD_GELU ? OC_ACT_GELU_TANH : OC_ACT_NONE}};
+    if (w == FWD || w == FWD_GELU)
+        r.g = (oc_gemm){.m = s->N, .n = s->rows, .k = s->cols, .a = {x, t, false, cols}, .b = {master, OC_F32, true, cols},
+                        .c = y, .c_type = t, .ldc = rows, .w = m, .e = &r.e};
+    else if (w == BWD_X)
+        r.g = (oc_gemm){.m = s->N, .n = s->cols, .k = s->rows, .a = {y, t, false, rows}, .b = {master, OC_F32, false, cols},
+                        .c = x, .c_type = t, .ldc = cols, .w = m};
+    else
+        r.g = (oc_gemm){.m = s->rows, .n = s->cols, .k = s->N, .a = {y, t, true, rows}, .b = {x, t, false, cols},
+                        .c = master, .c_type = OC_F32, .ldc = cols, .accumulate = true};
+    r.g.t = t;
+    bool blocked = oc_gemm_choose(c, &r.g) == OC_GEMM_BLOCKED;
+    measure(&r, blocked, seconds);
+    double gflop = 2e-9 * (double)N * (double)rows * (double)cols;
+    printf("%-17s %-8s %-4s %5d x%7d x%5d ", s->name, what_name[w], oc_dtype_name(t), s->N, s->rows, s->cols);
+    for (int e = 0; e < 2; e++)
+        printf(" %6.1f %6.1f %3.0f%%", gflop / r.median[e], gflop / r.best[e], 100 * gflop / r.best[e] / limit);
+    printf("\n");
+    fflush(stdout);
+    c->ops.matrix_free(c, m);
+    oc_free(x), oc_free(y), oc_free(master), oc_free(bias);
+}
+
+int main(int argc, char **argv) {
+    oc_compute_options o = {0};
+    const char *only = "";
+    double seconds = 0.5;
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--threads") == 0) o.threads = atoi(argv[i + 1]);
+        if (strcmp(argv[i], "--backend") == 0) o.backend = argv[i + 1];
+        if (strcmp(argv[i], "--only") == 0) only = argv[i + 1];
+        if (strcmp(argv[i], "--seconds") == 0) seconds = atof(argv[i + 1]);
+    }
+    oc_compute *c;
+    oc_error err;
+    if (oc_compute_open(&c, &o, &err) != OC_OK) {
+        fprintf(stderr, "%s\n", err.msg);
+        return 1;
+    }
+    printf("%s\nGFLOP/s: median, best, share of the register peak by the best\n", oc_compute_describe(c));
+    for (int t = 0; t < 2; t++) {
+        double limit = peak(c, t ? OC_BF16 : OC_F32);
+        printf("register peak %s %.1f GFLOP/s %32s blocked %14s oneDNN\n", t ? "bf16" : "f32", limit, "", "");
+        for (size_t i = 0; i < OC_COUNT(shapes); i++)
+            for (int w = FWD; w <= FWD_GELU; w++) {
+                char label[128];
+                snprintf(label, sizeof label, "%s %s %s", shapes[i].name, what_name[w], t ? "BF16" : "F32");
+                if (strstr(label, only)) product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, limit, seconds);
+            }
+    }
+    oc_compute_close(c);
+    return 0;
+}

@@ -1,0 +1,245 @@
+/* The blocked product around a kernel's register tile.
+ *
+ * C is cut into tasks of some rows x 256 columns (4 panels of B). A thread goes through its tasks like this:
+ *
+ *     for k in steps of KC:   B[KC, 256] (576 KiB at most: stays in the second-level cache)
+ *       for 6 rows:           A[6, KC] is in the first-level cache after the first panel
+ *         for each panel:     sums[6, 64] += A[6, KC] B[KC, 64]
+ *         after the last k:   finish 6 rows x 256 columns
+ *
+ * B is packed on the way, by each thread for its own columns; the panels of all of k are kept for the next task of the same
+ * columns. That costs as much as 5 to 13 rows of products, so packed copies of weights are not kept in the handle:
+ * they would save one per cent and cost a second and third copy of the model.
+ *
+ * A is read in place where it lies row by row in the kernel's type. Otherwise (gradient of the weights, odd k of bf16, f32
+ * kernel on bf16 data) it is packed like B, a panel holding 64 rows of A, and since either side is then used as often as
+ * the other is long, the smaller side is packed once for all threads beforehand, and the larger one is the one that threads
+ * pack and keep. k is worked off in chunks where the shared panels would be too large.
+ *
+ * A thread owns a range of tasks that shares few panels with others; one that is done takes tasks from the others. k is
+ * cut by sizes alone and each sum is made by one thread, so results do not depend on the threads. */
+#include <omp.h>
+#include <stdatomic.h>
+
+#include "compute/cpu/gemm/gemm.h"
+
+enum {
+    MR = 6,
+    NR = OC_GEMM_PANEL,
+    ROWS = 288,        /* of a task, at most */
+    ROWS_PACKED = 256, /* the same where A is packed */
+    ROWS_MIN = 48,
+    KC = 576,        /* units; with A in place */
+    KC_PACKED = 256, /* with A packed: A[256, KC], B[KC, 256] and C[256, 256] share the second-level cache */
+    UNIT_ROW = NR * 4, /* bytes of one unit of k in a panel */
+    KEEP_BYTES = 8 << 20,
+    SHARED_BYTES = 32 << 20,
+    CHUNK = 512, /* tokens, at least and in steps, of a gradient whose panels exceed that */
+};
+
+/* An operand in panels: block of k by block of k, panel by panel within it. */
+typedef struct side {
+    oc_gemm_operand from; /* element (k, column) for B, (k, row) for A */
+    int size, panels;     /* columns or rows altogether; those of one store */
+    char *shared;         /* all panels, made before the tasks, or NULL: each thread makes those of its task */
+    bool keep;            /* a thread's store holds all blocks of k, else the present one */
+    size_t bytes;         /* of a thread's store */
+} side;
+
+typedef struct plan {
+    const oc_gemm_kernel *kernel;
+    const oc_gemm *g;
+    bool a_packed, direct;        /* direct: sums are made in C itself */
+    int kc, k_blocks;             /* elements of k per block, a multiple of the kernel's unit */
+    int rows, row_tasks, col_tasks;
+    bool columns_first;           /* the order of tasks: a thread goes along columns first */
+    side a, b;
+    size_t sum_bytes;
+} plan;
+
+static int ceil_div(int a, int b) { return (a + b - 1) / b; }
+
+/* ---- The plan ------------------------------------------------------------------------------------------------------- */
+
+/* Rows per task: few enough that all threads get the same number of tasks, where the matrix is large enough. */
+static void cut_rows(plan *p, int threads) {
+    int m = p->g->m, step = p->a_packed ? NR : MR;
+    int tasks = ceil_div(m, p->a_packed ? ROWS_PACKED : ROWS);
+    while (tasks * p->col_tasks < 4 * threads && ceil_div(m, tasks) > 2 * ROWS_MIN) tasks++;
+    for (int i = 1; i < threads && tasks * p->col_tasks % threads && ceil_div(m, tasks) > 2 * ROWS_MIN; i++) tasks++;
+    p->rows = ceil_div(ceil_div(m, tasks), step) * step;
+    p->row_tasks = ceil_div(m, p->rows);
+}
+
+/* A thread's store: all of k if the panels serve more than one task in a row. */
+static void plan_store(side *s, const plan *p, int uses) {
+    size_t block = (size_t)(p->kc / p->kernel->unit) * UNIT_ROW * (size_t)s->panels;
+    s->keep = uses > 1 && block * (size_t)p->k_blocks <= KEEP_BYTES;
+    s->bytes = s->keep ? block * (size_t)p->k_blocks : block;
+}
+
+static plan make_plan(const oc_gemm_kernel *kernel, const oc_gemm *g, int threads) {
+    plan p = {.kernel = kernel, .g = g, .b = {.from = g->b, .size = g->n, .panels = OC_GEMM_GROUP / NR}};
+    p.a_packed = g->a.trans || g->a.type != kernel->type || g->k % kernel->unit;
+    p.direct = g->c_type == OC_F32 && !g->e && !g->sink;
+    int units = ceil_div(g->k, kernel->unit);
+    p.k_blocks = ceil_div(units, p.a_packed ? KC_PACKED : KC);
+    p.kc = ceil_div(units, p.k_blocks) * kernel->unit;
+    p.k_blocks = ceil_div(g->k, p.kc);
+    p.col_tasks = ceil_div(g->n, OC_GEMM_GROUP);
+    cut_rows(&p, threads);
+    plan_store(&p.b, &p, p.row_tasks);
+    if (p.a_packed) {
+        p.a = (side){.from = g->a, .size = g->m, .panels = p.rows / NR};
+        p.a.from.trans = !g->a.trans;
+        plan_store(&p.a, &p, p.col_tasks);
+        p.columns_first = g->n <= g->m;
+    }
+    p.sum_bytes = p.direct ? 0 : (size_t)(p.k_blocks > 1 ? p.rows : MR) * OC_GEMM_GROUP * sizeof(float);
+    return p;
+}
+
+/* ---- Panels --------------------------------------------------------------------------------------------------------- */
+
+/* Packs panels j0/NR .. of one block of k to `to`. */
+static void pack_panels(const plan *p, char *to, const side *s, int k0, int k, int j0, int count) {
+    size_t panel = (size_t)ceil_div(k, p->kernel->unit) * UNIT_ROW;
+    for (int j = 0; j < count; j += NR)
+        p->kernel->pack(to + (size_t)(j / NR) * panel, &s->from, p->g->t, k0, k, j0 + j, OC_MIN(NR, count - j));
+}
+
+/* Where the panels of the block of k at k0 begin, in a store of this many panels. */
+static size_t block_at(const plan *p, int panels, int k0) {
+    return (size_t)(k0 / p->kernel->unit) * UNIT_ROW * (size_t)panels;
+}
+
+static void share(oc_compute *c, const plan *p, side *s) {
+    int panels = ceil_div(s->size, NR);
+    s->bytes = 0;
+    s->shared = oc_gemm_buffer(c, OC_GEMM_BUFFER_PANELS, block_at(p, panels, p->kc) * (size_t)p->k_blocks);
+#pragma omp parallel for num_threads(c->threads) collapse(2)
+    for (int b = 0; b < p->k_blocks; b++)
+        for (int j = 0; j < panels; j++) {
+            int k0 = b * p->kc, k = OC_MIN(p->kc, p->g->k - k0);
+            size_t panel = (size_t)ceil_div(k, p->kernel->unit) * UNIT_ROW;
+            pack_panels(p, s->shared + block_at(p, panels, k0) + (size_t)j * panel, s, k0, k, j * NR,
+                        OC_MIN(NR, s->size - j * NR));
+        }
+}
+
+/* ---- Tasks ---------------------------------------------------------------------------------------------------------- */
+
+/* What a thread goes through its tasks with. */
+typedef struct worker {
+    char *a, *b; /* stores */
+    float *sums; /* rows of OC_GEMM_GROUP */
+    int row, col; /* where the panels begin that the stores hold; -1: none */
+} worker;
+
+typedef struct task {
+    int row0, rows, col0, cols;
+    const char *a, *b; /* panels of the present block of k */
+} task;
+
+/* The panels of one block of k, made if need be. */
+static const char *panels_of(const plan *p, const side *s, char *store, bool held, int k0, int k, int j0, int count) {
+    if (s->shared) {
+        size_t panel = (size_t)ceil_div(k, p->kernel->unit) * UNIT_ROW;
+        return s->shared + block_at(p, ceil_div(s->size, NR), k0) + (size_t)(j0 / NR) * panel;
+    }
+    char *at = store + (s->keep ? block_at(p, s->panels, k0) : 0);
+    if (!held) pack_panels(p, at, s, k0, k, j0, count);
+    return at;
+}
+
+static void multiply_rows(const plan *p, const task *t, float *sums, int i, int rows, int k0, int k) {
+    const oc_gemm *g = p->g;
+    int units = ceil_div(k, p->kernel->unit);
+    size_t panel = (size_t)units * UNIT_ROW, a_row = 4, a_unit = UNIT_ROW;
+    const char *a = t->a + (size_t)(i / NR) * panel + (size_t)(i % NR) * 4;
+    if (!p->a_packed) {
+        size_t size = oc_dtype_size(g->a.type);
+        a = (const char *)g->a.p + ((size_t)(t->row0 + i) * g->a.ld + (size_t)k0) * size;
+        a_row = g->a.ld * size, a_unit = 4;
+    }
+    float *c = sums + (p->k_blocks > 1 ? (size_t)i * OC_GEMM_GROUP : 0);
+    size_t ldc = OC_GEMM_GROUP;
+    if (p->direct) c = (float *)g->c + (size_t)(t->row0 + i) * g->ldc + (size_t)t->col0, ldc = g->ldc;
+    for (int j = 0; j < t->cols; j += NR)
+        p->kernel->tile(rows, OC_MIN(NR, t->cols - j), units, a, a_row, a_unit, t->b + (size_t)(j / NR) * panel, c + j, ldc,
+                        k0 > 0 || (p->direct && g->accumulate));
+    if (p->direct || k0 + k < g->k) return;
+    if (g->sink) g->sink(g->sink_context, t->row0 + i, t->col0, rows, t->cols, c, ldc);
+    else p->kernel->finish(g, t->row0 + i, t->col0, rows, t->cols, c, ldc);
+}
+
+static void run_task(const plan *p, worker *w, int index) {
+    const oc_gemm *g = p->g;
+    int row = p->columns_first ? index / p->col_tasks : index % p->row_tasks;
+    int col = p->columns_first ? index % p->col_tasks : index / p->row_tasks;
+    task t = {.row0 = row * p->rows, .col0 = col * OC_GEMM_GROUP};
+    t.rows = OC_MIN(p->rows, g->m - t.row0);
+    t.cols = OC_MIN(OC_GEMM_GROUP, g->n - t.col0);
+    for (int k0 = 0; k0 < g->k; k0 += p->kc) {
+        int k = OC_MIN(p->kc, g->k - k0);
+        t.b = panels_of(p, &p->b, w->b, w->col == t.col0, k0, k, t.col0, t.cols);
+        if (p->a_packed) t.a = panels_of(p, &p->a, w->a, w->row == t.row0, k0, k, t.row0, t.rows);
+        for (int i = 0, rows; i < t.rows; i += rows) {
+            rows = OC_MIN(MR, t.rows - i);
+            if (p->a_packed) rows = OC_MIN(rows, NR - i % NR); /* not across panels of A */
+            multiply_rows(p, &t, w->sums, i, rows, k0, k);
+        }
+    }
+    w->row = p->a.keep ? t.row0 : -1;
+    w->col = p->b.keep ? t.col0 : -1;
+}
+
+/* The next task of one thread's range; threads that are done read it too. */
+typedef struct cursor {
+    _Alignas(64) atomic_int next;
+    int end;
+} cursor;
+
+static void run_plan(oc_compute *c, const plan *p) {
+    int tasks = p->row_tasks * p->col_tasks, threads = OC_MIN(c->threads, tasks);
+    cursor *range = oc_gemm_buffer(c, OC_GEMM_BUFFER_TASKS, (size_t)threads * sizeof *range);
+    for (int i = 0; i < threads; i++) {
+        atomic_init(&range[i].next, (int)((int64_t)tasks * i / threads));
+        range[i].end = (int)((int64_t)tasks * (i + 1) / threads);
+    }
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        int me = omp_get_thread_num();
+        char *scratch = oc_compute_scratch(c, me, p->b.bytes + p->a.bytes + p->sum_bytes);
+        worker w = {.b = scratch, .a = scratch + p->b.bytes, .row = -1, .col = -1};
+        w.sums = (float *)(void *)(scratch + p->b.bytes + p->a.bytes);
+        for (int v = 0; v < threads; v++) {
+            cursor *from = &range[(me + v) % threads];
+            for (int i; (i = atomic_fetch_add(&from->next, 1)) < from->end;) run_task(p, &w, i);
+        }
+    }
+}
+
+static void run(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g) {
+    plan p = make_plan(kernel, g, c->threads);
+    if (p.a_packed) share(c, &p, p.columns_first ? &p.b : &p.a);
+    run_plan(c, &p);
+}
+
+void oc_gemm_blocked(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g) {
+    if (!g->a.trans || g->c_type != OC_F32) {
+        run(c, kernel, g);
+        return;
+    }
+    /* Gradient of the weights: as many tokens at a time as the shared panels may have. */
+    int chunk = (int)(SHARED_BYTES / ((size_t)OC_MIN(g->m, g->n) * oc_dtype_size(kernel->type)));
+    chunk = OC_MAX(chunk / CHUNK * CHUNK, CHUNK);
+    for (int k0 = 0; k0 < g->k; k0 += chunk) {
+        oc_gemm part = *g;
+        part.k = OC_MIN(chunk, g->k - k0);
+        part.a.p = (const char *)g->a.p + (size_t)k0 * g->a.ld * oc_dtype_size(g->a.type);
+        part.b.p = (const char *)g->b.p + (size_t)k0 * g->b.ld * oc_dtype_size(g->b.type);
+        part.accumulate = g->accumulate || k0 > 0;
+        run(c, kernel, &part);
+    }
+}
