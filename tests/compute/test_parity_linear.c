@@ -81,7 +81,7 @@ static void forward(ctx *x) {
         {PRE, OC_ACT_NONE},
     };
     for (size_t i = 0; i < OC_COUNT(shapes); i++)
-        for (size_t k = 0; k < OC_COUNT(epilogue); k++)
+        for (size_t k = i % 3; k < OC_COUNT(epilogue); k += 3) /* every one meets every third shape */
             check_forward(x, &shapes[i], (i + k) % 2 ? OC_F32 : OC_BF16, epilogue[k].flags, epilogue[k].act);
 }
 

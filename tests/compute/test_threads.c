@@ -146,7 +146,7 @@ static results run_all(const char *backend, oc_dtype t, int threads) {
 
 static void test_same_bits(void **state) {
     OC_UNUSED(state);
-    static const int threads[] = {1, 1, 2, 3, 2};
+    static const int threads[] = {1, 2, 3};
     const char *name[16];
     int backends = oc_compute_backends(name, 16);
     for (int i = 0; i < backends; i++)
