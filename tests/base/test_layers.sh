@@ -19,7 +19,8 @@ for folder in "$source"/src/*/; do
     if [ -z "${allowed[$layer]:-}" ]; then echo "FAIL src/$layer is no layer"; failed=1; continue; fi
     while IFS=: read -r file line include; do
         files=$((files + 1))
-        target=$(sed 's/.*"\(.*\)".*/\1/' <<<"$include")
+        target=${include#*\"}
+        target=${target%%\"*}
         if [ ! -e "$source/src/$target" ] && [ ! -e "$source/include/$target" ]; then
             echo "FAIL ${file#"$source"/}:$line: \"$target\" is not written from src/ (\"layer/file.h\")"
             failed=1

@@ -23,7 +23,7 @@ static void every_key(void **state) {
     oc_recipe r;
     const char *path = OC_TEST_DATA "/recipe/full.yaml";
     if (oc_recipe_open(&r, path, NULL, 0, &err) != OC_OK) fail_msg("%s", err.msg);
-    assert_string_equal(r.out, OC_TEST_DATA "/recipe/runs/full" + strlen(OC_TEST_DATA "/recipe/"));
+    assert_string_equal(r.out, "runs/full"); /* relative to the current folder */
     assert_int_equal(r.seed, 7);
     assert_int_equal(r.threads, 3);
     assert_int_equal(r.dtype, OC_RECIPE_DTYPE_F32);
@@ -278,7 +278,7 @@ static void bombs(void **state) {
     assert_int_equal(parse(&r, b.data), OC_ERR_FORMAT);
     assert_non_null(strstr(err.msg, "1 MiB"));
     oc_strbuf_free(&b);
-    assert_true(oc_now() - start < 20); /* a fraction of a second, but for sanitizers and busy machines */
+    assert_true(oc_now() - start < 10 * OC_TIME_FACTOR); /* it takes a quarter of a second */
     assert_true(oc_peak_rss_bytes() - before < (size_t)400 << 20);
 }
 
