@@ -1,0 +1,245 @@
+#include "eval/ngram.h"
+
+#include <string.h>
+#include <utf8proc.h>
+
+/* 1. Ids
+ * --------------------------------------------------------------------------------------------------------------
+ */
+
+/* Words: open addressing over their bytes. N-grams: a longer one is (id of its first n-1 words, last word),
+ * so that equal n-grams have equal ids without comparing text. Both tables keep at least half of their slots
+ * free. */
+typedef struct {
+    size_t text; /* offset in g->text */
+    uint32_t len, id_plus_1;
+    uint64_t hash;
+} word_slot;
+
+typedef struct {
+    uint64_t key; /* prefix id << 32 | last word id */
+    uint32_t id_plus_1;
+} gram_slot;
+
+struct oc_ngrams {
+    oc_strbuf text;
+    word_slot *words;
+    gram_slot *grams;
+    size_t word_slots, n_words, gram_slots, n_grams;
+};
+
+static oc_status no_memory(oc_error *err) {
+    return oc_fail(err, OC_ERR_NOMEM, "out of memory for the n-grams of captions");
+}
+
+static uint64_t mix(uint64_t h) { /* the finalizer of MurmurHash3 */
+    h ^= h >> 33;
+    h *= 0xff51afd7ed558ccdu;
+    h ^= h >> 33;
+    h *= 0xc4ceb9fe1a85ec53u;
+    return h ^ h >> 33;
+}
+
+static uint64_t hash_bytes(const char *s, size_t n) { /* FNV-1a */
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n; i++) h = (h ^ (unsigned char)s[i]) * 0x100000001b3u;
+    return mix(h);
+}
+
+oc_status oc_ngrams_open(oc_ngrams **out, oc_error *err) {
+    oc_ngrams *g = *out = oc_calloc(1, sizeof *g);
+    if (!g) return no_memory(err);
+    g->text.max = SIZE_MAX / 2;
+    g->word_slots = g->gram_slots = 1 << 12;
+    g->words = oc_calloc(g->word_slots, sizeof *g->words);
+    g->grams = oc_calloc(g->gram_slots, sizeof *g->grams);
+    if (g->words && g->grams) return OC_OK;
+    oc_ngrams_close(g);
+    *out = NULL;
+    return no_memory(err);
+}
+
+void oc_ngrams_close(oc_ngrams *g) {
+    if (!g) return;
+    oc_strbuf_free(&g->text);
+    oc_free(g->words);
+    oc_free(g->grams);
+    oc_free(g);
+}
+
+size_t oc_ngrams_count(const oc_ngrams *g) { return g->n_words + g->n_grams; }
+
+static oc_status grow_words(oc_ngrams *g, oc_error *err) {
+    size_t n = g->word_slots * 2;
+    word_slot *to = oc_calloc(n, sizeof *to);
+    if (!to) return no_memory(err);
+    for (size_t i = 0; i < g->word_slots; i++) {
+        if (!g->words[i].id_plus_1) continue;
+        size_t h = g->words[i].hash & (n - 1);
+        while (to[h].id_plus_1) h = (h + 1) & (n - 1);
+        to[h] = g->words[i];
+    }
+    oc_free(g->words);
+    g->words = to;
+    g->word_slots = n;
+    return OC_OK;
+}
+
+static oc_status grow_grams(oc_ngrams *g, oc_error *err) {
+    size_t n = g->gram_slots * 2;
+    gram_slot *to = oc_calloc(n, sizeof *to);
+    if (!to) return no_memory(err);
+    for (size_t i = 0; i < g->gram_slots; i++) {
+        if (!g->grams[i].id_plus_1) continue;
+        size_t h = mix(g->grams[i].key) & (n - 1);
+        while (to[h].id_plus_1) h = (h + 1) & (n - 1);
+        to[h] = g->grams[i];
+    }
+    oc_free(g->grams);
+    g->grams = to;
+    g->gram_slots = n;
+    return OC_OK;
+}
+
+/* The next id; 32 bits hold them, which is checked, since a file that is large enough can be written. */
+static oc_status new_id(const oc_ngrams *g, uint32_t *id, oc_error *err) {
+    if (oc_ngrams_count(g) >= UINT32_MAX - 1)
+        return oc_fail(err, OC_ERR_UNSUPPORTED,
+                       "more than 4 billion distinct n-grams; score the captions in parts");
+    *id = (uint32_t)oc_ngrams_count(g);
+    return OC_OK;
+}
+
+static oc_status word_id(oc_ngrams *g, const char *s, size_t n, uint32_t *id, oc_error *err) {
+    uint64_t hash = hash_bytes(s, n);
+    size_t h = hash & (g->word_slots - 1);
+    for (; g->words[h].id_plus_1; h = (h + 1) & (g->word_slots - 1)) {
+        const word_slot *w = &g->words[h];
+        if (w->hash != hash || w->len != n || memcmp(g->text.data + w->text, s, n) != 0) continue;
+        *id = w->id_plus_1 - 1;
+        return OC_OK;
+    }
+    OC_TRY(new_id(g, id, err));
+    if (n > UINT32_MAX) return no_memory(err);
+    g->words[h] = (word_slot){g->text.len, (uint32_t)n, *id + 1, hash};
+    g->n_words++;
+    oc_strbuf_add(&g->text, s, n);
+    if (g->text.failed) return no_memory(err);
+    return g->n_words * 2 > g->word_slots ? grow_words(g, err) : OC_OK;
+}
+
+static oc_status gram_id(oc_ngrams *g, uint32_t prefix, uint32_t word, uint32_t *id, oc_error *err) {
+    uint64_t key = (uint64_t)prefix << 32 | word;
+    size_t h = mix(key) & (g->gram_slots - 1);
+    for (; g->grams[h].id_plus_1; h = (h + 1) & (g->gram_slots - 1)) {
+        if (g->grams[h].key != key) continue;
+        *id = g->grams[h].id_plus_1 - 1;
+        return OC_OK;
+    }
+    OC_TRY(new_id(g, id, err));
+    g->grams[h] = (gram_slot){key, *id + 1};
+    g->n_grams++;
+    return g->n_grams * 2 > g->gram_slots ? grow_grams(g, err) : OC_OK;
+}
+
+/* 2. Sentences ------------------------------------------------------------------------------------------- */
+
+/* The white space of Python's str.split() at s[n]: how many bytes, 0 for none. */
+static size_t space_at(const char *s, size_t n) {
+    unsigned char c = (unsigned char)s[0];
+    if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f);
+    if (c != 0xc2 && c != 0xe1 && c != 0xe2 && c != 0xe3) return 0; /* first bytes of the ones below */
+    utf8proc_int32_t u;
+    utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &u);
+    if (used < 1) return 0;
+    bool is = u == 0x85 || u == 0xa0 || u == 0x1680 || (u >= 0x2000 && u <= 0x200a) || u == 0x2028 ||
+              u == 0x2029 || u == 0x202f || u == 0x205f || u == 0x3000;
+    return is ? (size_t)used : 0;
+}
+
+/* Calls word_id for the words of text; only counts when id is NULL. */
+static oc_status split_words(oc_ngrams *g, const char *text, size_t len, uint32_t *id, size_t *n,
+                             oc_error *err) {
+    *n = 0;
+    for (size_t i = 0, space; i < len;) {
+        if ((space = space_at(text + i, len - i)) > 0) {
+            i += space;
+            continue;
+        }
+        size_t from = i;
+        while (i < len && space_at(text + i, len - i) == 0) i++;
+        if (id) OC_TRY(word_id(g, text + from, i - from, &id[*n], err));
+        ++*n;
+    }
+    return OC_OK;
+}
+
+static oc_status split_pieces(oc_ngrams *g, const char *text, size_t len, uint32_t *id, size_t *n,
+                              oc_error *err) {
+    *n = 0;
+    for (size_t from = 0, i = 0; i <= len; i++) {
+        if (i < len && text[i] != ' ') continue;
+        if (id) OC_TRY(word_id(g, text + from, i - from, &id[*n], err));
+        ++*n;
+        from = i + 1;
+    }
+    return OC_OK;
+}
+
+oc_status oc_sentence_make(oc_sentence *s, oc_ngrams *g, const char *text, size_t len, oc_error *err) {
+    *s = (oc_sentence){0};
+    OC_TRY(split_words(g, text, len, NULL, &s->n, err));
+    OC_TRY(split_pieces(g, text, len, NULL, &s->n_pieces, err));
+    uint32_t *block = oc_alloc((s->n * OC_NGRAM_MAX + s->n_pieces) * sizeof *block);
+    if (!block) return no_memory(err);
+    s->word = s->gram[0] = block;
+    for (int k = 1; k < OC_NGRAM_MAX; k++) s->gram[k] = block + (size_t)k * s->n;
+    s->piece = block + OC_NGRAM_MAX * s->n;
+    oc_status st = OC_OK;
+    OC_GO(split_words(g, text, len, s->word, &s->n, err));
+    OC_GO(split_pieces(g, text, len, s->piece, &s->n_pieces, err));
+    for (int k = 1; k < OC_NGRAM_MAX; k++)
+        for (size_t i = 0; i + (size_t)k < s->n; i++)
+            OC_GO(gram_id(g, s->gram[k - 1][i], s->word[i + (size_t)k], &s->gram[k][i], err));
+done:
+    if (st != OC_OK) oc_sentence_free(s);
+    return st;
+}
+
+void oc_sentence_free(oc_sentence *s) {
+    oc_free(s->word);
+    *s = (oc_sentence){0};
+}
+
+/* 3. Counts
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+oc_status oc_gram_counter_open(oc_gram_counter *c, size_t n_ids, size_t max_words, oc_error *err) {
+    *c = (oc_gram_counter){0};
+    c->count_of = oc_calloc(n_ids + 1, sizeof *c->count_of);
+    c->id = oc_calloc(max_words + 1, sizeof *c->id);
+    c->best = oc_calloc(max_words + 1, sizeof *c->best);
+    if (c->count_of && c->id && c->best) return OC_OK;
+    oc_gram_counter_close(c);
+    return no_memory(err);
+}
+
+void oc_gram_counter_close(oc_gram_counter *c) {
+    oc_free(c->count_of);
+    oc_free(c->id);
+    oc_free(c->best);
+    *c = (oc_gram_counter){0};
+}
+
+void oc_gram_counter_add(oc_gram_counter *c, const oc_sentence *s, int k) {
+    for (size_t i = 0; i + (size_t)k < s->n; i++) {
+        uint32_t id = s->gram[k][i];
+        if (c->count_of[id]++ == 0) c->id[c->n++] = id;
+    }
+}
+
+void oc_gram_counter_clear(oc_gram_counter *c) {
+    for (size_t i = 0; i < c->n; i++) c->count_of[c->id[i]] = 0;
+    c->n = 0;
+}
