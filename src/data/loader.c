@@ -33,6 +33,7 @@ struct oc_loader {
     size_t *first;     /* [n_sources + 1]: units of source s are [first[s], first[s+1]) */
     size_t units_per_epoch;
     int max_captions, max_images; /* per unit */
+    int max_group;                /* samples of one picture, used or not */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -293,7 +294,7 @@ static oc_status open_workspace(const oc_loader *l, workspace *w, oc_error *err)
     size_t R = (size_t)oc_augment_base_size(&l->opt.image), S = (size_t)l->opt.image.size;
     OC_TRY(oc_alloc_for(&w->base, 3 * R * R, "a picture", err));
     OC_TRY(oc_alloc_for(&w->scratch, 3 * S * S, "a picture", err));
-    return oc_alloc_for(&w->pick, (size_t)OC_MAX(1, l->max_captions) * sizeof *w->pick, "a picture's captions", err);
+    return oc_alloc_for(&w->pick, (size_t)l->max_group * sizeof *w->pick, "a picture's captions", err);
 }
 
 static void close_workspace(workspace *w) {
@@ -386,6 +387,7 @@ static void measure_units(oc_loader *l) {
             l->max_captions = OC_MAX(l->max_captions, g.n);
         }
     }
+    l->max_group = l->max_captions;
     if (l->opt.group_by_image && l->opt.captions_per_image > 0) l->max_captions = OC_MIN(l->max_captions, l->opt.captions_per_image);
 }
 
