@@ -38,7 +38,8 @@ static oc_status decode_line(const oc_tokenizer *t, const json_t *in, oc_ids *id
     json_array_foreach(list, i, v) {
         json_int_t id = json_integer_value(v);
         if (!json_is_integer(v) || id < 0 || id >= oc_tokenizer_vocab_size(t))
-            return oc_fail(err, OC_ERR_FORMAT, "ids[%zu] is no id; ids are integers from 0 to %d", i, oc_tokenizer_vocab_size(t) - 1);
+            return oc_fail(err, OC_ERR_FORMAT, "ids[%zu] is no id; ids are integers from 0 to %d", i,
+                           oc_tokenizer_vocab_size(t) - 1);
         if (!oc_ids_add(ids, (int32_t)id)) return oc_fail(err, OC_ERR_NOMEM, "out of memory");
     }
     oc_tokenizer_decode(t, ids->data, ids->len, opt.skip_special, &text);
@@ -60,7 +61,8 @@ static oc_status do_line(const oc_tokenizer *t, const char *line, size_t len, oc
     oc_status st = opt.decode ? decode_line(t, in, ids, &out, err) : encode_line(t, in, ids, &out, err);
     if (st == OC_OK && out.failed) st = oc_fail(err, OC_ERR_NOMEM, "out of memory");
     /* Flushed at once: a program at the other end of two pipes may wait for this line. */
-    if (st == OC_OK && (puts(out.data) < 0 || fflush(stdout) != 0)) st = oc_fail(err, OC_ERR_IO, "cannot write to standard output");
+    if (st == OC_OK && (puts(out.data) < 0 || fflush(stdout) != 0))
+        st = oc_fail(err, OC_ERR_IO, "cannot write to standard output");
     oc_strbuf_free(&out);
     json_decref(in);
     return st;
@@ -93,10 +95,12 @@ const oc_command oc_command_tokenize = {
     .positional = "TOKENIZER_OR_MODEL",
     .min_args = 1,
     .max_args = 1,
-    .details = "Reads JSON lines from standard input: {\"text\": \"...\"}, or {\"ids\": [...]} with --decode. Writes one line for each:\n"
-               "{\"ids\": [...]}, or {\"text\": \"...\"}. Special tokens in the text are recognised; none is added.\n\n"
-               "  echo '{\"text\": \"A dog runs.\"}' | ocellus tokenize model/\n"
-               "  echo '{\"ids\": [32, 5562]}' | ocellus tokenize model/tokenizer.json --decode",
+    .details =
+        "Reads JSON lines from standard input: {\"text\": \"...\"}, or {\"ids\": [...]} with --decode. Writes one "
+        "line for each:\n"
+        "{\"ids\": [...]}, or {\"text\": \"...\"}. Special tokens in the text are recognised; none is added.\n\n"
+        "  echo '{\"text\": \"A dog runs.\"}' | ocellus tokenize model/\n"
+        "  echo '{\"ids\": [32, 5562]}' | ocellus tokenize model/tokenizer.json --decode",
     .options = options,
     .run = run,
 };

@@ -12,10 +12,12 @@
 static struct { int vocab_size, min_count; const char *out; bool lowercase, json; } opt = {.min_count = 2};
 
 static const oc_option options[] = {
-    {"--vocab-size", OPT_INT | OPT_REQUIRED, &opt.vocab_size, "260..16777216", "ids in all: 256 bytes, merges, 4 special tokens"},
+    {"--vocab-size", OPT_INT | OPT_REQUIRED, &opt.vocab_size, "260..16777216",
+     "ids in all: 256 bytes, merges, 4 special tokens"},
     {"--out", OPT_STRING | OPT_REQUIRED, &opt.out, "DIR", "folder for tokenizer.json and tokenizer_config.json"},
     {"--min-count", OPT_INT, &opt.min_count, "1..", "a pair of tokens must occur that often to be joined"},
-    {"--lowercase", OPT_FLAG, &opt.lowercase, NULL, "count the texts in lower case (then train models on lower-cased texts too)"},
+    {"--lowercase", OPT_FLAG, &opt.lowercase, NULL,
+     "count the texts in lower case (then train models on lower-cased texts too)"},
     {"--json", OPT_FLAG, &opt.json, NULL, "print the result as JSON"},
     {0}};
 
@@ -43,7 +45,9 @@ static oc_status open_next_file(source *s, oc_error *err) {
     const char *path = s->files[s->next_file++];
     s->is_json = has_extension(path, ".json") || has_extension(path, ".jsonl");
     if (!s->is_json && !has_extension(path, ".txt"))
-        return oc_fail(err, OC_ERR_ARG, "%s: .txt (one text a line), .json and .jsonl files are read; rename the file by what it is", path);
+        return oc_fail(err, OC_ERR_ARG,
+                       "%s: .txt (one text a line), .json and .jsonl files are read; rename the file by what it is",
+                       path);
     OC_TRY(oc_map_open(&s->map, path, err));
     s->open = true;
     s->at = 0;
@@ -62,7 +66,8 @@ static void close_file(source *s) {
 
 /* Where captions and turns stand in COCO, Karpathy, LLaVA, VQA and plain caption files. */
 static bool is_text_key(const char *key) {
-    static const char *const keys[] = {"caption", "captions", "value", "content", "text", "raw", "question", "answer", "answers"};
+    static const char *const keys[] = {"caption", "captions", "value",  "content", "text",
+                                       "raw",     "question", "answer", "answers"};
     for (size_t i = 0; i < OC_COUNT(keys); i++)
         if (!strcmp(key, keys[i])) return true;
     return false;
@@ -94,7 +99,8 @@ static oc_status next_json_text(source *s, const char **text, size_t *len, oc_er
         s->n_texts = s->next_text = 0;
         OC_TRY(oc_json_reader_next(&s->reader, &s->element, err));
         if (!s->element) return OC_OK;
-        if (!collect(s, s->element, json_is_string(s->element))) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", s->reader.name);
+        if (!collect(s, s->element, json_is_string(s->element)))
+            return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", s->reader.name);
     }
     *text = s->texts[s->next_text++];
     *len = strlen(*text);
@@ -110,7 +116,8 @@ static void next_line(source *s, const char **text, size_t *len) {
     if (*len > 0 && line[*len - 1] == '\r') --*len;
 }
 
-/* A <image> in a text is a token of its own and never reaches the merges: what stands before and after it are two texts. */
+/* A <image> in a text is a token of its own and never reaches the merges: what stands before and after it are two
+ * texts. */
 static oc_status next_text(void *user, const char **text, size_t *len, oc_error *err) {
     source *s = user;
     if (oc_interrupted()) return oc_fail(err, OC_ERR_INTERRUPTED, "interrupted; nothing was written");
@@ -141,22 +148,33 @@ static int run(int n_args, char **args, oc_error *err) {
     source s = {.files = args, .n_files = n_args};
     oc_tokenizer *t = NULL;
     const double start = oc_now();
-    oc_bpe_train_options train = {.vocab_size = opt.vocab_size, .min_count = opt.min_count, .lowercase = opt.lowercase};
+    oc_bpe_train_options train = {
+        .vocab_size = opt.vocab_size, .min_count = opt.min_count, .lowercase = opt.lowercase};
     oc_status st = oc_bpe_train(&t, &train, next_text, &s, err);
     close_file(&s);
     oc_free(s.texts);
-    if (st == OC_OK && s.count == 0) st = oc_fail(err, OC_ERR_FORMAT, "no texts in the %d file%s; captions are looked for under "
-        "\"caption\", \"captions\", \"value\", \"content\", \"text\", \"raw\", \"question\", \"answer\"", n_args, n_args == 1 ? "" : "s");
+    if (st == OC_OK && s.count == 0)
+        st = oc_fail(
+            err, OC_ERR_FORMAT,
+            "no texts in the %d file%s; captions are looked for under "
+            "\"caption\", \"captions\", \"value\", \"content\", \"text\", \"raw\", \"question\", \"answer\"",
+            n_args, n_args == 1 ? "" : "s");
     if (st == OC_OK) st = oc_make_dirs(opt.out, err);
     if (st == OC_OK) st = oc_tokenizer_save(t, opt.out, err);
     if (st == OC_OK) {
         int size = oc_tokenizer_vocab_size(t);
         const double seconds = oc_now() - start;
         if (size < opt.vocab_size)
-            oc_log(OC_LOG_WARN, "the texts yield %d tokens, not %d: no further pair occurs %d times; more texts or a lower --min-count give more",
+            oc_log(OC_LOG_WARN,
+                   "the texts yield %d tokens, not %d: no further pair occurs %d times; more texts or a lower "
+                   "--min-count give more",
                    size, opt.vocab_size, opt.min_count);
-        if (opt.json) printf("{\"vocab_size\": %d, \"texts\": %zu, \"bytes\": %zu, \"seconds\": %.3f}\n", size, s.count, s.bytes, seconds);
-        else printf("%s: %d tokens, from %zu texts (%.1f MB) in %.1f s\n", opt.out, size, s.count, (double)s.bytes / 1e6, seconds);
+        if (opt.json)
+            printf("{\"vocab_size\": %d, \"texts\": %zu, \"bytes\": %zu, \"seconds\": %.3f}\n", size, s.count,
+                   s.bytes, seconds);
+        else
+            printf("%s: %d tokens, from %zu texts (%.1f MB) in %.1f s\n", opt.out, size, s.count,
+                   (double)s.bytes / 1e6, seconds);
     }
     oc_tokenizer_close(t);
     return (int)st;
@@ -168,8 +186,10 @@ const oc_command oc_command_tokenizer_train = {
     .positional = "FILE...",
     .min_args = 1,
     .max_args = -1,
-    .details = "Writes a byte-level BPE tokenizer with Qwen2's pipeline and chat template, which transformers loads too. FILE is .txt\n"
-               "(one text a line), .json or .jsonl (COCO, Karpathy, LLaVA, VQA: every string under \"caption\", \"value\", \"text\"\n"
+    .details = "Writes a byte-level BPE tokenizer with Qwen2's pipeline and chat template, which transformers "
+               "loads too. FILE is .txt\n"
+               "(one text a line), .json or .jsonl (COCO, Karpathy, LLaVA, VQA: every string under \"caption\", "
+               "\"value\", \"text\"\n"
                "and the like).\n\n"
                "  ocellus tokenizer train --vocab-size 4096 --out tok/ captions.json",
     .options = options,

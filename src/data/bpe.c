@@ -6,7 +6,8 @@
 
 #include "data/tokenizer_text.h"
 
-/* --- The byte alphabet -------------------------------------------------------------------------------------------- */
+/* --- The byte alphabet
+ * -------------------------------------------------------------------------------------------- */
 
 /* Printable Latin-1 bytes stand for themselves; the 68 others, in order, for U+0100 and up. */
 static bool stands_for_itself(int b) { return (b >= 0x21 && b <= 0x7e) || (b >= 0xa1 && b <= 0xac) || b >= 0xae; }
@@ -50,7 +51,8 @@ bool oc_spelling_bytes(const char *spelling, size_t len, oc_strbuf *out) {
     return true;
 }
 
-/* --- Tokens and rules --------------------------------------------------------------------------------------------- */
+/* --- Tokens and rules
+ * --------------------------------------------------------------------------------------------- */
 
 struct oc_bpe_pair {
     uint64_t key; /* left << 32 | right */
@@ -103,7 +105,8 @@ static bool grow_slots(oc_bpe *b) {
 static bool grow_tokens(oc_bpe *b, int32_t n) {
     if (n > b->token_capacity) {
         int32_t capacity = OC_MAX(n, b->token_capacity + b->token_capacity / 2 + 64);
-        oc_token *token = oc_realloc(b->token, (size_t)b->n_tokens * sizeof *token, (size_t)capacity * sizeof *token);
+        oc_token *token =
+            oc_realloc(b->token, (size_t)b->n_tokens * sizeof *token, (size_t)capacity * sizeof *token);
         if (!token) return false;
         b->token = token;
         _Atomic uint8_t *whole = oc_calloc((size_t)capacity, sizeof *whole);
@@ -132,18 +135,20 @@ static bool append_bytes(oc_bpe *b, const char *bytes, size_t len) {
     return true;
 }
 
-oc_status oc_bpe_set_token(oc_bpe *b, int32_t id, const char *bytes, size_t len, uint32_t flags, const char *what, oc_error *err) {
+oc_status oc_bpe_set_token(oc_bpe *b, int32_t id, const char *bytes, size_t len, uint32_t flags, const char *what,
+                           oc_error *err) {
     OC_ASSERT(id >= 0);
     if (len >= UINT32_MAX) return oc_fail(err, OC_ERR_FORMAT, "%s: token %d is %zu bytes long", what, id, len);
     if (id < b->n_tokens && b->token[id].flags)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: id %d belongs to two tokens, the second is \"%.*s\"; ids must be unique", what, id,
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: id %d belongs to two tokens, the second is \"%.*s\"; ids must be unique", what, id,
                        (int)OC_MIN(len, 60), bytes);
     bool hashed = (flags & OC_TOKEN_MODEL) && !(flags & OC_TOKEN_FOREIGN);
     if (!grow_tokens(b, id + 1) || (hashed && 2 * b->n_hashed >= b->n_slots && !grow_slots(b))) goto no_memory;
     size_t slot = hashed ? find_slot(b, bytes, len) : 0;
     if (hashed && b->slot[slot] >= 0)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: ids %d and %d have the same token \"%.*s\"", what, b->slot[slot], id,
-                       (int)OC_MIN(len, 60), bytes);
+        return oc_fail(err, OC_ERR_FORMAT, "%s: ids %d and %d have the same token \"%.*s\"", what, b->slot[slot],
+                       id, (int)OC_MIN(len, 60), bytes);
     size_t offset = b->n_bytes;
     if (!append_bytes(b, bytes, len)) goto no_memory;
     b->token[id] = (oc_token){.offset = offset, .len = (uint32_t)len, .flags = flags | OC_TOKEN_PRESENT};
@@ -180,8 +185,10 @@ oc_status oc_bpe_seal(oc_bpe *b, oc_bpe_rule *rule, int32_t n_rules, const char 
     for (int c = 0; c < 256; c++) {
         b->byte_id[c] = oc_bpe_find(b, (char[]){(char)c}, 1);
         if (b->byte_id[c] < 0)
-            return oc_fail(err, OC_ERR_UNSUPPORTED,
-                           "%s: the vocabulary has no token for the byte 0x%02x; a byte-level BPE vocabulary holds all 256", what, c);
+            return oc_fail(
+                err, OC_ERR_UNSUPPORTED,
+                "%s: the vocabulary has no token for the byte 0x%02x; a byte-level BPE vocabulary holds all 256",
+                what, c);
     }
     size_t n = 64;
     while (n < (size_t)n_rules + (size_t)n_rules / 2) n *= 2;
@@ -197,7 +204,8 @@ oc_status oc_bpe_seal(oc_bpe *b, oc_bpe_rule *rule, int32_t n_rules, const char 
     return OC_OK;
 }
 
-/* --- Encoding one word -------------------------------------------------------------------------------------------- */
+/* --- Encoding one word
+ * -------------------------------------------------------------------------------------------- */
 
 enum { SHORT_WORD = 40, NO_RULE = INT_MAX };
 

@@ -1,7 +1,7 @@
 /* Byte-pair encoding: a vocabulary of byte strings, the ordered merge rules, and the encoder for one word.
  *
- * A word starts as its bytes, one token each. As long as two neighbours form a rule, the rule with the lowest rank is
- * applied, leftmost first (Sennrich et al., arXiv 1508.07909; bytes as in GPT-2). */
+ * A word starts as its bytes, one token each. As long as two neighbours form a rule, the rule with the lowest rank
+ * is applied, leftmost first (Sennrich et al., arXiv 1508.07909; bytes as in GPT-2). */
 #ifndef OC_DATA_BPE_H
 #define OC_DATA_BPE_H
 
@@ -41,8 +41,8 @@ typedef struct oc_bpe {
     int32_t n_rules;
     oc_bpe_pair *pair; /* hash of (left, right) -> rank, merged; made by oc_bpe_seal */
     size_t n_pairs;
-    /* [n_tokens] What encoding a token's own bytes gives: 0 not known yet, 1 the token, 2 something else. A memo that
-     * several threads may fill in at once: they write the same. */
+    /* [n_tokens] What encoding a token's own bytes gives: 0 not known yet, 1 the token, 2 something else. A memo
+     * that several threads may fill in at once: they write the same. */
     _Atomic uint8_t *whole;
     int32_t byte_id[256];
     bool ignore_merges; /* a word that is in the vocabulary becomes that token, whatever the rules say */
@@ -56,8 +56,10 @@ typedef struct oc_bpe_scratch {
 
 /* A zeroed oc_bpe is empty. Tokens are set, then rules, then _seal makes it ready for encoding. */
 void oc_bpe_close(oc_bpe *b);
-/* Fails when the id has a token already, or (OC_TOKEN_MODEL) another id has the same bytes. `what` names the file. */
-oc_status oc_bpe_set_token(oc_bpe *b, int32_t id, const char *bytes, size_t len, uint32_t flags, const char *what, oc_error *err);
+/* Fails when the id has a token already, or (OC_TOKEN_MODEL) another id has the same bytes. `what` is the
+ * file's name. */
+oc_status oc_bpe_set_token(oc_bpe *b, int32_t id, const char *bytes, size_t len, uint32_t flags, const char *what,
+                           oc_error *err);
 /* The id of a model token, -1 if there is none. */
 int32_t oc_bpe_find(const oc_bpe *b, const char *bytes, size_t len);
 /* Takes over rule (oc_alloc'd), which the caller has filled. A pair that occurs twice keeps its last rank. */

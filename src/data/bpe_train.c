@@ -9,7 +9,8 @@
 static const char *const specials[] = {"<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>"};
 enum { BYTES = 256, SPECIALS = OC_COUNT(specials), MAX_VOCAB = 1 << 24 };
 
-/* --- Counting words ----------------------------------------------------------------------------------------------- */
+/* --- Counting words
+ * ----------------------------------------------------------------------------------------------- */
 
 typedef struct word {
     size_t start; /* its bytes, later its tokens, in pool */
@@ -83,7 +84,8 @@ static bool grow_word_slots(trainer *r) {
     oc_free(r->word_slot);
     r->word_slot = slot;
     r->n_word_slots = n;
-    for (size_t i = 0; i < r->n_words; i++) *find_word(r, r->text + r->words[i].start, r->words[i].len) = (uint32_t)i + 1;
+    for (size_t i = 0; i < r->n_words; i++)
+        *find_word(r, r->text + r->words[i].start, r->words[i].len) = (uint32_t)i + 1;
     return true;
 }
 
@@ -111,7 +113,8 @@ static bool count_word(void *user, const char *bytes, size_t len) {
     return true;
 }
 
-static oc_status count_words(trainer *r, const oc_bpe_train_options *opt, oc_text_fn next, void *user, oc_error *err) {
+static oc_status count_words(trainer *r, const oc_bpe_train_options *opt, oc_text_fn next, void *user,
+                             oc_error *err) {
     oc_strbuf lower = {0};
     oc_status st = OC_OK;
     for (;;) {
@@ -120,7 +123,8 @@ static oc_status count_words(trainer *r, const oc_bpe_train_options *opt, oc_tex
         st = next(user, &text, &len, err);
         if (st != OC_OK || !text) break;
         if (opt->lowercase) {
-            if (!oc_text_lower(&text, &len, &lower)) st = oc_fail(err, OC_ERR_NOMEM, "out of memory while counting words");
+            if (!oc_text_lower(&text, &len, &lower))
+                st = oc_fail(err, OC_ERR_NOMEM, "out of memory while counting words");
             if (st != OC_OK) break;
         }
         st = oc_tokenizer_split(r->t, text, len, count_word, r, err);
@@ -130,7 +134,8 @@ static oc_status count_words(trainer *r, const oc_bpe_train_options *opt, oc_tex
     return st;
 }
 
-/* --- Counting pairs ----------------------------------------------------------------------------------------------- */
+/* --- Counting pairs
+ * ----------------------------------------------------------------------------------------------- */
 
 static uint32_t *find_pair(trainer *r, int32_t left, int32_t right) {
     uint64_t key = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
@@ -197,7 +202,8 @@ static bool count_pairs(trainer *r) {
     return true;
 }
 
-/* --- The heap of candidates --------------------------------------------------------------------------------------- */
+/* --- The heap of candidates
+ * --------------------------------------------------------------------------------------- */
 
 static bool better(const candidate *a, const candidate *b) {
     if (a->count != b->count) return a->count > b->count;
@@ -233,7 +239,8 @@ static bool push_raised(trainer *r) {
     return true;
 }
 
-/* --- Merging ------------------------------------------------------------------------------------------------------ */
+/* --- Merging
+ * ------------------------------------------------------------------------------------------------------ */
 
 /* Replaces left right by merged in word w, from left to right, and keeps the counts of the pairs around it. */
 static bool merge_in_word(trainer *r, uint32_t w, int32_t left, int32_t right, int32_t merged) {
@@ -246,8 +253,10 @@ static bool merge_in_word(trainer *r, uint32_t w, int32_t left, int32_t right, i
             s[out++] = s[i];
             continue;
         }
-        if (out > 0 && !(change_pair(r, s[out - 1], left, -c, w) && change_pair(r, s[out - 1], merged, c, w))) return false;
-        if (i + 2 < n && !(change_pair(r, right, s[i + 2], -c, w) && change_pair(r, merged, s[i + 2], c, w))) return false;
+        if (out > 0 && !(change_pair(r, s[out - 1], left, -c, w) && change_pair(r, s[out - 1], merged, c, w)))
+            return false;
+        if (i + 2 < n && !(change_pair(r, right, s[i + 2], -c, w) && change_pair(r, merged, s[i + 2], c, w)))
+            return false;
         s[out++] = merged;
         i++;
     }
@@ -295,11 +304,13 @@ no_memory:
 static oc_status learn(trainer *r, const oc_bpe_train_options *opt, oc_error *err) {
     int64_t min_count = opt->min_count > 0 ? opt->min_count : 2;
     size_t rules_capacity = 0;
-    if (!count_pairs(r) || !push_raised(r)) return oc_fail(err, OC_ERR_NOMEM, "out of memory while training the tokenizer");
+    if (!count_pairs(r) || !push_raised(r))
+        return oc_fail(err, OC_ERR_NOMEM, "out of memory while training the tokenizer");
     while (r->t->bpe.n_tokens < opt->vocab_size - SPECIALS && r->n_heap) {
         candidate c = pop(r);
         if (c.count != r->pairs[c.pair].count) { /* out of date: it goes back with what is true now */
-            if (r->pairs[c.pair].count > 0 && !push(r, c.pair)) return oc_fail(err, OC_ERR_NOMEM, "out of memory while training the tokenizer");
+            if (r->pairs[c.pair].count > 0 && !push(r, c.pair))
+                return oc_fail(err, OC_ERR_NOMEM, "out of memory while training the tokenizer");
             continue;
         }
         if (c.count < min_count) break;
@@ -308,13 +319,15 @@ static oc_status learn(trainer *r, const oc_bpe_train_options *opt, oc_error *er
     return OC_OK;
 }
 
-/* --- The whole ---------------------------------------------------------------------------------------------------- */
+/* --- The whole
+ * ---------------------------------------------------------------------------------------------------- */
 
 static oc_status set_bytes(oc_bpe *b, oc_error *err) {
     int32_t id = 0;
     for (int32_t cp = 0; id < BYTES; cp++) {
         int byte = oc_char_to_byte(cp);
-        if (byte >= 0) OC_TRY(oc_bpe_set_token(b, id++, (char[]){(char)byte}, 1, OC_TOKEN_MODEL, "new tokenizer", err));
+        if (byte >= 0)
+            OC_TRY(oc_bpe_set_token(b, id++, (char[]){(char)byte}, 1, OC_TOKEN_MODEL, "new tokenizer", err));
     }
     return OC_OK;
 }
@@ -333,14 +346,18 @@ static oc_status finish(trainer *r, oc_error *err) {
 
 static void trainer_free(trainer *r) {
     for (size_t i = 0; i < r->n_pairs; i++) oc_free(r->pairs[i].words);
-    void *all[] = {r->words, r->text, r->word_slot, r->symbols, r->pairs, r->pair_slot, r->heap, r->raised, r->rules};
+    void *all[] = {r->words,     r->text, r->word_slot, r->symbols, r->pairs,
+                   r->pair_slot, r->heap, r->raised,    r->rules};
     for (size_t i = 0; i < OC_COUNT(all); i++) oc_free(all[i]);
 }
 
-oc_status oc_bpe_train(oc_tokenizer **out, const oc_bpe_train_options *opt, oc_text_fn next, void *user, oc_error *err) {
+oc_status oc_bpe_train(oc_tokenizer **out, const oc_bpe_train_options *opt, oc_text_fn next, void *user,
+                       oc_error *err) {
     *out = NULL;
     if (opt->vocab_size < BYTES + SPECIALS || opt->vocab_size > MAX_VOCAB)
-        return oc_fail(err, OC_ERR_ARG, "a vocabulary of %d tokens was asked for; %d to %d are possible (256 bytes and %d special tokens are always there)",
+        return oc_fail(err, OC_ERR_ARG,
+                       "a vocabulary of %d tokens was asked for; %d to %d are possible (256 bytes and %d special "
+                       "tokens are always there)",
                        opt->vocab_size, BYTES + SPECIALS, MAX_VOCAB, SPECIALS);
     trainer r = {0};
     OC_TRY(oc_tokenizer_new(&r.t, err));
@@ -372,7 +389,7 @@ static oc_status next_string(void *user, const char **text, size_t *len, oc_erro
     return OC_OK;
 }
 
-oc_status oc_bpe_train_strings(oc_tokenizer **out, const oc_bpe_train_options *opt, const char *const *texts, size_t n,
-                               oc_error *err) {
+oc_status oc_bpe_train_strings(oc_tokenizer **out, const oc_bpe_train_options *opt, const char *const *texts,
+                               size_t n, oc_error *err) {
     return oc_bpe_train(out, opt, next_string, &(string_list){.texts = texts, .n = n}, err);
 }

@@ -20,7 +20,8 @@ const char oc_chatml_template[] =
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
-/* --- The output --------------------------------------------------------------------------------------------------- */
+/* --- The output
+ * --------------------------------------------------------------------------------------------------- */
 
 void oc_chat_tokens_clear(oc_chat_tokens *c) {
     c->ids.len = 0;
@@ -56,7 +57,8 @@ static oc_status mark(builder *b, size_t from, bool answer) {
 }
 
 static oc_status add_id(builder *b, int32_t id, bool answer) {
-    if (!oc_ids_add(&b->out->ids, id)) return oc_fail(b->err, OC_ERR_NOMEM, "out of memory while rendering a conversation");
+    if (!oc_ids_add(&b->out->ids, id))
+        return oc_fail(b->err, OC_ERR_NOMEM, "out of memory while rendering a conversation");
     return mark(b, b->out->ids.len - 1, answer);
 }
 
@@ -64,7 +66,8 @@ static oc_status add_text(builder *b, const char *text, size_t len, bool answer)
     size_t from = b->out->ids.len;
     oc_encode_options eo = {.no_special = !b->opt->special_in_content};
     OC_TRY(oc_tokenizer_encode(b->t, text, len, &eo, &b->out->ids, b->err));
-    for (size_t i = from; b->opt->special_in_content && i < b->out->ids.len; i++) b->out->n_images += b->out->ids.data[i] == b->image;
+    for (size_t i = from; b->opt->special_in_content && i < b->out->ids.len; i++)
+        b->out->n_images += b->out->ids.data[i] == b->image;
     return mark(b, from, answer);
 }
 
@@ -83,16 +86,18 @@ static oc_status add_content(builder *b, const char *text, size_t len, bool answ
     return add_text(b, text, len, answer);
 }
 
-/* --- ChatML ------------------------------------------------------------------------------------------------------- */
+/* --- ChatML
+ * ------------------------------------------------------------------------------------------------------- */
 
 static oc_status find_token(const builder *b, const char *text, int32_t *id) {
     *id = oc_tokenizer_token_id(b->t, text);
     if (*id >= 0) return OC_OK;
-    return oc_fail(b->err, OC_ERR_UNSUPPORTED, "the tokenizer has no token %s, which the chat template needs", text);
+    return oc_fail(b->err, OC_ERR_UNSUPPORTED, "the tokenizer has no token %s, which the chat template needs",
+                   text);
 }
 
-static oc_status open_builder(builder *b, const oc_tokenizer *t, const oc_chat_options *opt, bool chatml, oc_chat_tokens *out,
-                              oc_error *err) {
+static oc_status open_builder(builder *b, const oc_tokenizer *t, const oc_chat_options *opt, bool chatml,
+                              oc_chat_tokens *out, oc_error *err) {
     *b = (builder){.t = t, .opt = opt, .out = out, .err = err};
     b->image = oc_tokenizer_token_id(t, OC_IMAGE_PLACEHOLDER);
     if (opt->images) OC_TRY(find_token(b, OC_IMAGE_PLACEHOLDER, &b->image));
@@ -103,10 +108,12 @@ static oc_status open_builder(builder *b, const oc_tokenizer *t, const oc_chat_o
 }
 
 /* LLaVA-NeXT also predicts these wherever they stand. */
-static bool llava_unmasked(const builder *b, int32_t id) { return id == b->im_start || id == b->im_end || id == b->newline; }
+static bool llava_unmasked(const builder *b, int32_t id) {
+    return id == b->im_start || id == b->im_end || id == b->newline;
+}
 
-/* The header is one text with the content, because a newline at the content's beginning joins the header's. A token that
- * begins in the header is no answer: the prompt ends there. */
+/* The header is one text with the content, because a newline at the content's beginning joins the header's. A token
+ * that begins in the header is no answer: the prompt ends there. */
 static oc_status add_turn(builder *b, const char *role, const char *content) {
     oc_chat_tokens *out = b->out;
     bool assistant = !strcmp(role, "assistant"), llava = b->opt->llava_labels;
@@ -114,7 +121,8 @@ static oc_status add_turn(builder *b, const char *role, const char *content) {
     oc_strbuf_printf(&text, "%s\n", role);
     size_t header = text.len, first = out->ids.len;
     oc_strbuf_puts(&text, content);
-    oc_status st = text.failed ? oc_fail(b->err, OC_ERR_NOMEM, "out of memory while rendering a conversation") : OC_OK;
+    oc_status st =
+        text.failed ? oc_fail(b->err, OC_ERR_NOMEM, "out of memory while rendering a conversation") : OC_OK;
     if (st == OC_OK) st = add_id(b, b->im_start, false);
     if (st == OC_OK) st = add_content(b, text.data, text.len, assistant);
     oc_strbuf_free(&text);
@@ -135,7 +143,8 @@ static oc_status check_role(const char *role, size_t index, oc_error *err) {
     static const char *const roles[] = {"system", "user", "assistant"};
     for (size_t i = 0; i < OC_COUNT(roles); i++)
         if (!strcmp(role, roles[i])) return OC_OK;
-    return oc_fail(err, OC_ERR_FORMAT, "message %zu has the role \"%.40s\"; system, user and assistant are known", index, role);
+    return oc_fail(err, OC_ERR_FORMAT, "message %zu has the role \"%.40s\"; system, user and assistant are known",
+                   index, role);
 }
 
 static oc_status render(builder *b, const oc_message *messages, size_t n) {
@@ -169,7 +178,8 @@ oc_status oc_chat_render(const oc_tokenizer *t, const oc_message *messages, size
     return keep_or_undo(render(&b, messages, n), out, len, n_images);
 }
 
-/* --- Without turns ------------------------------------------------------------------------------------------------ */
+/* --- Without turns
+ * ------------------------------------------------------------------------------------------------ */
 
 static oc_status render_plain(builder *b, int n_images, const char *answer, int32_t end_token) {
     for (int i = 0; i < n_images; i++) OC_TRY(add_id(b, b->image, false));
@@ -205,10 +215,11 @@ oc_status oc_chat_render_raw(const oc_tokenizer *t, const char *text, bool image
     return keep_or_undo(add_content(&b, text, strlen(text), false), out, len, before);
 }
 
-/* --- Recognising a template --------------------------------------------------------------------------------------- */
+/* --- Recognising a template
+ * --------------------------------------------------------------------------------------- */
 
-/* Spaces and quotes of a template vary, and "\n" is written as a character or as an escape. Leaves no spaces, single
- * quotes, and characters. */
+/* Spaces and quotes of a template vary, and "\n" is written as a character or as an escape. Leaves no spaces,
+ * single quotes, and characters. */
 static char *squeeze(const char *s) {
     char *out = oc_alloc(strlen(s) + 1), *p = out;
     if (!out) return NULL;
@@ -229,7 +240,8 @@ static bool contains_any(const char *s, const char *const *marks, size_t n) {
 
 static bool is_chatml(const char *squeezed) {
     static const char *const turns[] = {"role']+'\n", ".role+'\n", "<|im_start|>user\n"};
-    static const char *const others[] = {"[INST]", "<start_of_turn>", "<|start_header_id|>", "<|user|>", "<|vision_start|>", "<think>"};
+    static const char *const others[] = {"[INST]",   "<start_of_turn>",  "<|start_header_id|>",
+                                         "<|user|>", "<|vision_start|>", "<think>"};
     return strstr(squeezed, "<|im_start|>") && strstr(squeezed, "<|im_end|>") &&
            contains_any(squeezed, turns, OC_COUNT(turns)) && !contains_any(squeezed, others, OC_COUNT(others));
 }
@@ -267,8 +279,10 @@ static oc_status check_template(const char *template, const char *where, char **
     oc_free(squeezed);
     if (ok) return system_text(template, default_system, err);
     return oc_fail(err, OC_ERR_UNSUPPORTED,
-                   "%s: the chat template is not Qwen2's ChatML (<|im_start|>role, newline, text, <|im_end|>), the only one this program "
-                   "renders; it begins with \"%.80s\"", where, template);
+                   "%s: the chat template is not Qwen2's ChatML (<|im_start|>role, newline, text, <|im_end|>), the "
+                   "only one this program "
+                   "renders; it begins with \"%.80s\"",
+                   where, template);
 }
 
 /* The template in a parsed file: the key's string, or the entry "default" of a list of named templates. */
@@ -284,7 +298,8 @@ static const char *template_in(const json_t *root) {
 }
 
 /* *found becomes true when the file is there and has a template. */
-static oc_status check_file(const char *dir, const char *name, bool json, bool *found, char **default_system, oc_error *err) {
+static oc_status check_file(const char *dir, const char *name, bool json, bool *found, char **default_system,
+                            oc_error *err) {
     enum { MAX_FILE = 16 << 20 };
     char *path = oc_path_join(dir, name), *text = NULL;
     json_t *root = NULL;

@@ -2,8 +2,8 @@
  *
  *   <|im_start|>system\n{s}<|im_end|>\n<|im_start|>user\n{u}<|im_end|>\n<|im_start|>assistant\n{a}<|im_end|>\n
  *
- * There is no Jinja engine: a model's template is recognised as ChatML or refused. An image is one id here (the image
- * token); whoever builds the batch repeats it for the visual tokens. */
+ * There is no Jinja engine: a model's template is recognised as ChatML or refused. An image is one id here (the
+ * image token); whoever builds the batch repeats it for the visual tokens. */
 #ifndef OC_DATA_CHAT_H
 #define OC_DATA_CHAT_H
 
@@ -27,8 +27,9 @@ typedef struct oc_chat_options {
                                   * <|im_end|> and newline token anywhere */
 } oc_chat_options;
 
-/* What a sequence is built into. Zero-initialise. is_answer[i] != 0 where token i is to be predicted: assistant text and
- * the <|im_end|> that ends it. Appended to; n_images counts the image tokens appended over the buffer's life. */
+/* What a sequence is built into. Zero-initialise. is_answer[i] != 0 where token i is to be predicted: assistant
+ * text and the <|im_end|> that ends it. Appended to; n_images counts the image tokens appended over the buffer's
+ * life. */
 typedef struct oc_chat_tokens {
     oc_ids ids;
     uint8_t *is_answer; /* [ids.len] */
@@ -39,18 +40,18 @@ typedef struct oc_chat_tokens {
 void oc_chat_tokens_clear(oc_chat_tokens *c); /* keeps the memory */
 void oc_chat_tokens_free(oc_chat_tokens *c);
 
-/* Appends a conversation. opt may be NULL. Fails (and appends nothing) on an unknown role, or when the tokenizer lacks
- * <|im_start|>, <|im_end|> or, with `images`, <image>. */
+/* Appends a conversation. opt may be NULL. Fails (and appends nothing) on an unknown role, or when the
+ * tokenizer lacks <|im_start|>, <|im_end|> or, with `images`, <image>. */
 oc_status oc_chat_render(const oc_tokenizer *t, const oc_message *messages, size_t n, const oc_chat_options *opt,
                          oc_chat_tokens *out, oc_error *err);
 
-/* LLaVA's `plain` template for aligning the projector: n_images image tokens, the answer, then "\n" or, with end_token
- * >= 0, that id. Labels: the answer and its end. */
+/* LLaVA's `plain` template for aligning the projector: n_images image tokens, the answer, then "\n" or,
+ * with end_token >= 0, that id. Labels: the answer and its end. */
 oc_status oc_chat_render_plain(const oc_tokenizer *t, int n_images, const char *answer, int32_t end_token,
                                oc_chat_tokens *out, oc_error *err);
 
-/* A text as it is (no template), with each "<image>" as the image token if `images`. Other special tokens are recognised
- * if special_in_content. No labels. */
+/* A text as it is (no template), with each "<image>" as the image token if `images`. Other special tokens are
+ * recognised if special_in_content. No labels. */
 oc_status oc_chat_render_raw(const oc_tokenizer *t, const char *text, bool images, bool special_in_content,
                              oc_chat_tokens *out, oc_error *err);
 

@@ -8,10 +8,10 @@
 #include "data/tokenizer_text.h"
 
 enum {
-    MAX_TEXT = 1 << 28,            /* bytes in one call; NFC or repair may triple them, and a word must stay below 2^30 */
-    MATCH_LIMIT = 20 * 1000000,    /* steps for one word: a pattern from a hostile file must not hang the program */
+    MAX_TEXT = 1 << 28, /* bytes in one call; NFC or repair may triple them, and a word must stay below 2^30 */
+    MATCH_LIMIT = 20 * 1000000, /* steps for one word: a pattern from a hostile file must not hang the program */
     HEAP_LIMIT_KIB = 512 * 1024,
-    NEW_SPECIAL_MAX = 256          /* bytes */
+    NEW_SPECIAL_MAX = 256 /* bytes */
 };
 
 bool oc_ids_add(oc_ids *ids, int32_t id) {
@@ -31,7 +31,8 @@ void oc_ids_free(oc_ids *ids) {
     *ids = (oc_ids){0};
 }
 
-/* --- Opening and closing ------------------------------------------------------------------------------------------ */
+/* --- Opening and closing
+ * ------------------------------------------------------------------------------------------ */
 
 oc_status oc_tokenizer_new(oc_tokenizer **out, oc_error *err) {
     *out = oc_calloc(1, sizeof **out);
@@ -50,9 +51,10 @@ void oc_tokenizer_close(oc_tokenizer *t) {
 }
 
 /* The patterns come from files written for Oniguruma. What both engines read the same way passes: literals, groups,
- * lookahead, classes, \s \S \r \n \t, \d, and \p of the categories whose tables are reconciled (tokenizer_text.c). */
+ * lookahead, classes, \s \S \r \n \t, \d, and \p of the categories whose tables tokenizer_text.c reconciles. */
 static bool pattern_is_portable(const char *p) {
-    static const char *const categories[] = {"{L}", "{N}", "{M}", "{Lu}", "{Ll}", "{Lt}", "{Lm}", "{Lo}", "{Nd}", "{Nl}", "{No}"};
+    static const char *const categories[] = {"{L}",  "{N}",  "{M}",  "{Lu}", "{Ll}", "{Lt}",
+                                             "{Lm}", "{Lo}", "{Nd}", "{Nl}", "{No}"};
     if (!strncmp(p, "(*", 2)) return false; /* PCRE2's own settings */
     for (; *p; p++) {
         if (!strncmp(p, "[[:", 3)) return false;
@@ -60,10 +62,11 @@ static bool pattern_is_portable(const char *p) {
         p++;
         if (*p == 'p' || *p == 'P') {
             bool known = false;
-            for (size_t i = 0; i < OC_COUNT(categories); i++) known |= !strncmp(p + 1, categories[i], strlen(categories[i]));
+            for (size_t i = 0; i < OC_COUNT(categories); i++)
+                known |= !strncmp(p + 1, categories[i], strlen(categories[i]));
             if (!known) return false;
-        } else if (*p == 0 || ((*p & 0x80) != 0) || (((*p | 32) >= 'a' && (*p | 32) <= 'z') && !strchr("sSrntdD", *p)) ||
-                   (*p >= '0' && *p <= '9')) {
+        } else if (*p == 0 || ((*p & 0x80) != 0) ||
+                   (((*p | 32) >= 'a' && (*p | 32) <= 'z') && !strchr("sSrntdD", *p)) || (*p >= '0' && *p <= '9')) {
             return false;
         }
     }
@@ -72,7 +75,8 @@ static bool pattern_is_portable(const char *p) {
 
 oc_status oc_tokenizer_set_pattern(oc_tokenizer *t, const char *pattern, const char *what, oc_error *err) {
     if (!pattern_is_portable(pattern))
-        return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: the split pattern \"%s\" uses an escape that this program does not know", what,
+        return oc_fail(err, OC_ERR_UNSUPPORTED,
+                       "%s: the split pattern \"%s\" uses an escape that this program does not know", what,
                        pattern);
     int code;
     PCRE2_SIZE at;
@@ -81,7 +85,8 @@ oc_status oc_tokenizer_set_pattern(oc_tokenizer *t, const char *pattern, const c
     if (!t->code) {
         PCRE2_UCHAR text[256];
         pcre2_get_error_message(code, text, sizeof text);
-        return oc_fail(err, OC_ERR_FORMAT, "%s: the split pattern is wrong at character %zu: %s", what, (size_t)at, (char *)text);
+        return oc_fail(err, OC_ERR_FORMAT, "%s: the split pattern is wrong at character %zu: %s", what, (size_t)at,
+                       (char *)text);
     }
     t->jit = pcre2_jit_compile(t->code, PCRE2_JIT_COMPLETE) == 0; /* some systems forbid it: slower, same result */
     t->pattern = oc_strdup(pattern);
@@ -92,7 +97,8 @@ oc_status oc_tokenizer_set_pattern(oc_tokenizer *t, const char *pattern, const c
     return OC_OK;
 }
 
-/* --- Added tokens ------------------------------------------------------------------------------------------------- */
+/* --- Added tokens
+ * ------------------------------------------------------------------------------------------------- */
 
 static int32_t *child_link(oc_added_tree *tree, int32_t parent, uint8_t byte) {
     int32_t *link = parent ? &tree->node[parent].child : &tree->first[byte];
@@ -106,7 +112,8 @@ static bool tree_add(oc_added_tree *tree, const char *text, size_t len, int32_t 
         uint8_t byte = (uint8_t)text[i];
         if (tree->n == tree->capacity) {
             int32_t capacity = tree->capacity ? 2 * tree->capacity : 64;
-            oc_added_node *node = oc_realloc(tree->node, (size_t)tree->n * sizeof *node, (size_t)capacity * sizeof *node);
+            oc_added_node *node =
+                oc_realloc(tree->node, (size_t)tree->n * sizeof *node, (size_t)capacity * sizeof *node);
             if (!node) return false;
             tree->node = node;
             tree->capacity = capacity;
@@ -132,14 +139,15 @@ oc_status oc_tokenizer_index_added(oc_tokenizer *t, const char *what, oc_error *
     for (int32_t id = 0; id < t->bpe.n_tokens; id++) {
         const oc_token *token = &t->bpe.token[id];
         if (!(token->flags & OC_TOKEN_ADDED)) continue;
-        if (!tree_add(trees[(token->flags & OC_TOKEN_NORMALIZED) != 0], t->bpe.bytes + token->offset, token->len, id))
+        if (!tree_add(trees[(token->flags & OC_TOKEN_NORMALIZED) != 0], t->bpe.bytes + token->offset, token->len,
+                      id))
             return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory for the added tokens", what);
     }
     return OC_OK;
 }
 
-/* The first added token at or after *start, the longest if several begin there: its id, with [*start, *end) set. -1 if
- * there is none. */
+/* The first added token at or after *start, the longest if several begin there: its id, with [*start, *end) set. -1
+ * if there is none. */
 static int32_t find_added(const oc_added_tree *tree, const char *text, size_t len, size_t *start, size_t *end) {
     if (!tree->node) return -1;
     for (size_t i = *start; i < len; i++) {
@@ -150,7 +158,8 @@ static int32_t find_added(const oc_added_tree *tree, const char *text, size_t le
                 *end = j;
             }
             if (j == len) break;
-            for (node = tree->node[node].child; node && tree->node[node].byte != (uint8_t)text[j];) node = tree->node[node].sibling;
+            for (node = tree->node[node].child; node && tree->node[node].byte != (uint8_t)text[j];)
+                node = tree->node[node].sibling;
         }
         if (id < 0) continue;
         *start = i;
@@ -162,7 +171,8 @@ static int32_t find_added(const oc_added_tree *tree, const char *text, size_t le
 oc_status oc_tokenizer_add_special(oc_tokenizer *t, const char *content, int32_t *id, oc_error *err) {
     size_t len = strlen(content);
     if (len == 0 || len > NEW_SPECIAL_MAX || !oc_text_look(content, len).valid)
-        return oc_fail(err, OC_ERR_ARG, "a special token must be 1 to %d bytes of UTF-8, not \"%.80s\"", NEW_SPECIAL_MAX, content);
+        return oc_fail(err, OC_ERR_ARG, "a special token must be 1 to %d bytes of UTF-8, not \"%.80s\"",
+                       NEW_SPECIAL_MAX, content);
     *id = oc_tokenizer_token_id(t, content);
     if (*id >= 0) t->bpe.token[*id].flags |= OC_TOKEN_ADDED | OC_TOKEN_SPECIAL;
     else {
@@ -173,7 +183,8 @@ oc_status oc_tokenizer_add_special(oc_tokenizer *t, const char *content, int32_t
     return oc_tokenizer_index_added(t, "added token", err);
 }
 
-/* --- Words -------------------------------------------------------------------------------------------------------- */
+/* --- Words
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* What one call needs beside the tokenizer, so that calls on several threads do not meet. */
 typedef struct work {
@@ -210,7 +221,8 @@ static int match_at(work *w, const char *text, size_t len, size_t at) {
 }
 
 /* Calls fn for each match of the pattern and for what lies between matches (Split with behavior "isolated"). */
-static oc_status cut_words(work *w, const char *text, size_t len, bool ascii, oc_word_fn fn, void *user, oc_error *err) {
+static oc_status cut_words(work *w, const char *text, size_t len, bool ascii, oc_word_fn fn, void *user,
+                           oc_error *err) {
     const char *seen = text;
     size_t done = 0;
     if (!w->t->code) return len == 0 || fn(user, text, len) ? OC_OK : fail_memory(err);
@@ -219,8 +231,10 @@ static oc_status cut_words(work *w, const char *text, size_t len, bool ascii, oc
         int rc = match_at(w, seen, len, at);
         if (rc == PCRE2_ERROR_NOMATCH) break;
         if (rc < 0)
-            return oc_fail(err, OC_ERR_UNSUPPORTED, "the tokenizer's split pattern gave up at byte %zu of a text of %zu bytes (PCRE2 error %d)",
-                           at, len, rc);
+            return oc_fail(
+                err, OC_ERR_UNSUPPORTED,
+                "the tokenizer's split pattern gave up at byte %zu of a text of %zu bytes (PCRE2 error %d)", at,
+                len, rc);
         const PCRE2_SIZE *span = pcre2_get_ovector_pointer(w->match);
         size_t start = span[0], end = span[1];
         if (start < done || end < start || end > len) break; /* \K or lookbehind tricks: nothing sensible to do */
@@ -234,7 +248,8 @@ static oc_status cut_words(work *w, const char *text, size_t len, bool ascii, oc
     return done == len || fn(user, text + done, len - done) ? OC_OK : fail_memory(err);
 }
 
-/* --- Encoding ----------------------------------------------------------------------------------------------------- */
+/* --- Encoding
+ * ----------------------------------------------------------------------------------------------------- */
 
 static bool encode_word(void *user, const char *word, size_t len) {
     work *w = user;
@@ -246,7 +261,8 @@ static oc_status encode_stretch(work *w, const char *text, size_t len, bool asci
     if (len == 0) return OC_OK;
     if (w->t->nfc && !ascii && !oc_text_nfc(&text, &len, &w->normal)) return fail_memory(err);
     size_t done = 0, start = 0, end = 0;
-    for (int32_t id; !no_special && (id = find_added(&w->t->normalized, text, len, &start, &end)) >= 0; done = start = end) {
+    for (int32_t id; !no_special && (id = find_added(&w->t->normalized, text, len, &start, &end)) >= 0;
+         done = start = end) {
         OC_TRY(cut_words(w, text + done, start - done, ascii, encode_word, w, err));
         if (!oc_ids_add(w->ids, id)) return fail_memory(err);
     }
@@ -256,7 +272,8 @@ static oc_status encode_stretch(work *w, const char *text, size_t len, bool asci
 static oc_status encode_text(work *w, const char *text, size_t len, bool no_special, oc_error *err) {
     bool ascii = oc_text_look(text, len).ascii;
     size_t done = 0, start = 0, end = 0;
-    for (int32_t id; !no_special && (id = find_added(&w->t->raw, text, len, &start, &end)) >= 0; done = start = end) {
+    for (int32_t id; !no_special && (id = find_added(&w->t->raw, text, len, &start, &end)) >= 0;
+         done = start = end) {
         OC_TRY(encode_stretch(w, text + done, start - done, ascii, no_special, err));
         if (!oc_ids_add(w->ids, id)) return fail_memory(err);
     }
@@ -266,7 +283,8 @@ static oc_status encode_text(work *w, const char *text, size_t len, bool no_spec
 /* Gives the text itself if it is valid UTF-8, otherwise a repaired copy in buf. */
 static oc_status valid_text(const char **text, size_t *len, oc_strbuf *buf, oc_error *err) {
     if (*len > MAX_TEXT)
-        return oc_fail(err, OC_ERR_ARG, "a text of %zu MiB is too long to tokenize at once; the limit is %d MiB", *len >> 20, MAX_TEXT >> 20);
+        return oc_fail(err, OC_ERR_ARG, "a text of %zu MiB is too long to tokenize at once; the limit is %d MiB",
+                       *len >> 20, MAX_TEXT >> 20);
     if (oc_text_look(*text, *len).valid) return OC_OK;
     buf->max = 4 * (size_t)MAX_TEXT;
     oc_utf8_repair((const uint8_t *)*text, *len, true, buf);
@@ -276,8 +294,8 @@ static oc_status valid_text(const char **text, size_t *len, oc_strbuf *buf, oc_e
     return OC_OK;
 }
 
-oc_status oc_tokenizer_encode(const oc_tokenizer *t, const char *text, size_t len, const oc_encode_options *opt, oc_ids *ids,
-                              oc_error *err) {
+oc_status oc_tokenizer_encode(const oc_tokenizer *t, const char *text, size_t len, const oc_encode_options *opt,
+                              oc_ids *ids, oc_error *err) {
     work w;
     oc_strbuf repaired = {0};
     size_t before = ids->len;
@@ -291,7 +309,8 @@ oc_status oc_tokenizer_encode(const oc_tokenizer *t, const char *text, size_t le
     return st;
 }
 
-oc_status oc_tokenizer_split(const oc_tokenizer *t, const char *text, size_t len, oc_word_fn fn, void *user, oc_error *err) {
+oc_status oc_tokenizer_split(const oc_tokenizer *t, const char *text, size_t len, oc_word_fn fn, void *user,
+                             oc_error *err) {
     work w;
     oc_strbuf repaired = {0};
     OC_TRY(work_open(&w, t, err));
@@ -304,9 +323,11 @@ oc_status oc_tokenizer_split(const oc_tokenizer *t, const char *text, size_t len
     return st;
 }
 
-/* --- Decoding ----------------------------------------------------------------------------------------------------- */
+/* --- Decoding
+ * ----------------------------------------------------------------------------------------------------- */
 
-void oc_decode_stream_next(oc_decode_stream *s, const oc_tokenizer *t, int32_t id, bool skip_special, oc_strbuf *out) {
+void oc_decode_stream_next(oc_decode_stream *s, const oc_tokenizer *t, int32_t id, bool skip_special,
+                           oc_strbuf *out) {
     size_t len, i = 0;
     const char *bytes = oc_tokenizer_token(t, id, &len);
     if (!bytes || (skip_special && oc_tokenizer_is_special(t, id))) return;
@@ -338,7 +359,8 @@ void oc_tokenizer_decode(const oc_tokenizer *t, const int32_t *ids, size_t n, bo
     oc_decode_stream_finish(&s, out);
 }
 
-/* --- Looking things up -------------------------------------------------------------------------------------------- */
+/* --- Looking things up
+ * -------------------------------------------------------------------------------------------- */
 
 int32_t oc_tokenizer_vocab_size(const oc_tokenizer *t) { return t->bpe.n_tokens; }
 

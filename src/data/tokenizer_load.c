@@ -1,5 +1,5 @@
-/* Reads tokenizer.json, or vocab.json + merges.txt. The files come from elsewhere: everything that would make ids differ
- * from the `tokenizers` library's is refused by name rather than ignored. */
+/* Reads tokenizer.json, or vocab.json + merges.txt. The files come from elsewhere: everything that would make ids
+ * differ from the `tokenizers` library's is refused by name rather than ignored. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,8 @@ enum {
     MAX_ADDED = 4096   /* bytes of an added token */
 };
 
-/* --- The pipeline ------------------------------------------------------------------------------------------------- */
+/* --- The pipeline
+ * ------------------------------------------------------------------------------------------------- */
 
 static const char *type_of(const json_t *step) {
     const char *type = json_string_value(json_object_get(step, "type"));
@@ -25,8 +26,8 @@ static const char *type_of(const json_t *step) {
 static bool is_absent(const json_t *v) { return !v || json_is_null(v); }
 
 static oc_status refuse(const char *what, const char *part, const char *found, const char *wanted, oc_error *err) {
-    return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: the %s is \"%.60s\"; this program knows %s (the Qwen2 pipeline)", what, part, found,
-                   wanted);
+    return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: the %s is \"%.60s\"; this program knows %s (the Qwen2 pipeline)",
+                   what, part, found, wanted);
 }
 
 static oc_status read_normalizer(oc_tokenizer *t, const json_t *v, const char *what, oc_error *err) {
@@ -42,7 +43,8 @@ static oc_status read_split(oc_tokenizer *t, const json_t *v, const char *what, 
     const char *behavior = json_string_value(json_object_get(v, "behavior"));
     if (!pattern) return refuse(what, "pre-tokenizer", "Split without a Regex pattern", "Split with one", err);
     if (!behavior || strcmp(behavior, "Isolated") || json_is_true(json_object_get(v, "invert")))
-        return refuse(what, "pre-tokenizer", "Split with another behavior or inverted", "the behavior Isolated", err);
+        return refuse(what, "pre-tokenizer", "Split with another behavior or inverted", "the behavior Isolated",
+                      err);
     if (t->pattern) return refuse(what, "pre-tokenizer", "a chain of several Splits", "one Split", err);
     return oc_tokenizer_set_pattern(t, pattern, what, err);
 }
@@ -52,7 +54,9 @@ static oc_status read_byte_level(oc_tokenizer *t, const json_t *v, const char *w
     if (json_is_true(json_object_get(v, "add_prefix_space")))
         return refuse(what, "pre-tokenizer", "ByteLevel with add_prefix_space", "ByteLevel without it", err);
     if (json_is_false(use_regex)) return OC_OK;
-    if (t->pattern) return refuse(what, "pre-tokenizer", "Split followed by ByteLevel with use_regex", "use_regex: false there", err);
+    if (t->pattern)
+        return refuse(what, "pre-tokenizer", "Split followed by ByteLevel with use_regex", "use_regex: false there",
+                      err);
     return oc_tokenizer_set_pattern(t, OC_GPT2_PATTERN, what, err);
 }
 
@@ -97,7 +101,8 @@ static oc_status read_model_options(oc_tokenizer *t, const json_t *model, const 
     return oc_json_get_bool(model, "ignore_merges", &t->bpe.ignore_merges, what, err);
 }
 
-/* --- Vocabulary, rules, added tokens ------------------------------------------------------------------------------ */
+/* --- Vocabulary, rules, added tokens
+ * ------------------------------------------------------------------------------ */
 
 typedef struct loader {
     oc_tokenizer *t;
@@ -109,7 +114,8 @@ typedef struct loader {
 
 static oc_status check_id(loader *l, const json_t *v, const char *token, int32_t *id) {
     if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= l->id_end)
-        return oc_fail(l->err, OC_ERR_FORMAT, "%s: token \"%.60s\" has no usable id; ids are integers from 0 to %d here", l->what, token,
+        return oc_fail(l->err, OC_ERR_FORMAT,
+                       "%s: token \"%.60s\" has no usable id; ids are integers from 0 to %d here", l->what, token,
                        l->id_end - 1);
     *id = (int32_t)json_integer_value(v);
     return OC_OK;
@@ -118,7 +124,9 @@ static oc_status check_id(loader *l, const json_t *v, const char *token, int32_t
 static oc_status read_vocab(loader *l, const json_t *vocab) {
     const char *spelling;
     json_t *v;
-    if (!json_is_object(vocab)) return oc_fail(l->err, OC_ERR_FORMAT, "%s: no vocabulary, an object from token to id was expected", l->what);
+    if (!json_is_object(vocab))
+        return oc_fail(l->err, OC_ERR_FORMAT, "%s: no vocabulary, an object from token to id was expected",
+                       l->what);
     json_object_foreach((json_t *)(uintptr_t)vocab, spelling, v) {
         int32_t id = 0;
         OC_TRY(check_id(l, v, spelling, &id));
@@ -126,12 +134,14 @@ static oc_status read_vocab(loader *l, const json_t *vocab) {
         uint32_t flags = OC_TOKEN_MODEL;
         if (!oc_spelling_bytes(spelling, strlen(spelling), &l->bytes)) flags |= OC_TOKEN_FOREIGN;
         if (l->bytes.failed) return oc_fail(l->err, OC_ERR_NOMEM, "%s: out of memory", l->what);
-        OC_TRY(oc_bpe_set_token(&l->t->bpe, id, l->bytes.len ? l->bytes.data : "", l->bytes.len, flags, l->what, l->err));
+        OC_TRY(oc_bpe_set_token(&l->t->bpe, id, l->bytes.len ? l->bytes.data : "", l->bytes.len, flags, l->what,
+                                l->err));
     }
     return OC_OK;
 }
 
-/* rule[*n] = the rule that joins two spellings, and *n + 1; a rule of foreign tokens can never apply and is left out. */
+/* rule[*n] = the rule that joins two spellings, and *n + 1; a rule of foreign tokens can never apply and is left
+ * out. */
 static oc_status add_rule(loader *l, oc_bpe_rule *rule, int32_t *n, size_t index, const char *left, size_t left_len,
                           const char *right, size_t right_len) {
     oc_strbuf_clear(&l->bytes);
@@ -142,29 +152,33 @@ static oc_status add_rule(loader *l, oc_bpe_rule *rule, int32_t *n, size_t index
     if (!plain) return OC_OK;
     const oc_bpe *b = &l->t->bpe;
     if (cut > 0 && l->bytes.len > cut) {
-        oc_bpe_rule r = {oc_bpe_find(b, l->bytes.data, cut), oc_bpe_find(b, l->bytes.data + cut, l->bytes.len - cut),
+        oc_bpe_rule r = {oc_bpe_find(b, l->bytes.data, cut),
+                         oc_bpe_find(b, l->bytes.data + cut, l->bytes.len - cut),
                          oc_bpe_find(b, l->bytes.data, l->bytes.len)};
         if (r.left >= 0 && r.right >= 0 && r.merged >= 0) {
             rule[(*n)++] = r;
             return OC_OK;
         }
     }
-    return oc_fail(l->err, OC_ERR_FORMAT, "%s: merge %zu joins \"%.*s\" and \"%.*s\", but these or the result are not in the vocabulary",
+    return oc_fail(l->err, OC_ERR_FORMAT,
+                   "%s: merge %zu joins \"%.*s\" and \"%.*s\", but these or the result are not in the vocabulary",
                    l->what, index, (int)OC_MIN(left_len, 60), left, (int)OC_MIN(right_len, 60), right);
 }
 
 /* "a b" with exactly one space. */
-static oc_status add_rule_line(loader *l, oc_bpe_rule *rule, int32_t *n, size_t index, const char *line, size_t len) {
+static oc_status add_rule_line(loader *l, oc_bpe_rule *rule, int32_t *n, size_t index, const char *line,
+                               size_t len) {
     const char *space = memchr(line, ' ', len);
     size_t left = space ? (size_t)(space - line) : 0;
     if (!space || memchr(space + 1, ' ', len - left - 1))
-        return oc_fail(l->err, OC_ERR_FORMAT, "%s: merge %zu is \"%.*s\", two tokens and one space were expected", l->what, index,
-                       (int)OC_MIN(len, 60), line);
+        return oc_fail(l->err, OC_ERR_FORMAT, "%s: merge %zu is \"%.*s\", two tokens and one space were expected",
+                       l->what, index, (int)OC_MIN(len, 60), line);
     return add_rule(l, rule, n, index, line, left, space + 1, len - left - 1);
 }
 
 static oc_status read_merges(loader *l, const json_t *merges) {
-    if (!json_is_array(merges)) return oc_fail(l->err, OC_ERR_FORMAT, "%s: no merges, an array was expected", l->what);
+    if (!json_is_array(merges))
+        return oc_fail(l->err, OC_ERR_FORMAT, "%s: no merges, an array was expected", l->what);
     size_t count = json_array_size(merges);
     oc_bpe_rule *rule;
     int32_t n = 0;
@@ -174,8 +188,11 @@ static oc_status read_merges(loader *l, const json_t *merges) {
         const json_t *m = json_array_get(merges, i), *a = json_array_get(m, 0), *b = json_array_get(m, 1);
         if (json_is_string(m)) st = add_rule_line(l, rule, &n, i, json_string_value(m), json_string_length(m));
         else if (json_array_size(m) == 2 && json_is_string(a) && json_is_string(b))
-            st = add_rule(l, rule, &n, i, json_string_value(a), json_string_length(a), json_string_value(b), json_string_length(b));
-        else st = oc_fail(l->err, OC_ERR_FORMAT, "%s: merge %zu is neither a string nor a pair of strings", l->what, i);
+            st = add_rule(l, rule, &n, i, json_string_value(a), json_string_length(a), json_string_value(b),
+                          json_string_length(b));
+        else
+            st = oc_fail(l->err, OC_ERR_FORMAT, "%s: merge %zu is neither a string nor a pair of strings", l->what,
+                         i);
     }
     if (st == OC_OK) return oc_bpe_seal(&l->t->bpe, rule, n, l->what, l->err);
     oc_free(rule);
@@ -186,18 +203,21 @@ static oc_status read_added_token(loader *l, const json_t *entry, int32_t id) {
     const char *content = json_string_value(json_object_get(entry, "content"));
     size_t len = content ? strlen(content) : 0;
     if (len == 0 || len > MAX_ADDED)
-        return oc_fail(l->err, OC_ERR_FORMAT, "%s: added token %d has no content, or more than %d bytes", l->what, id, MAX_ADDED);
+        return oc_fail(l->err, OC_ERR_FORMAT, "%s: added token %d has no content, or more than %d bytes", l->what,
+                       id, MAX_ADDED);
     static const char *const unknown[] = {"single_word", "lstrip", "rstrip"};
     for (size_t i = 0; i < OC_COUNT(unknown); i++)
         if (json_is_true(json_object_get(entry, unknown[i])))
-            return oc_fail(l->err, OC_ERR_UNSUPPORTED, "%s: added token \"%.60s\" has %s, which this program does not do", l->what, content,
+            return oc_fail(l->err, OC_ERR_UNSUPPORTED,
+                           "%s: added token \"%.60s\" has %s, which this program does not do", l->what, content,
                            unknown[i]);
     bool special = json_is_true(json_object_get(entry, "special"));
     uint32_t flags = OC_TOKEN_ADDED | (special ? OC_TOKEN_SPECIAL : 0u);
     if (json_is_true(json_object_get(entry, "normalized"))) flags |= OC_TOKEN_NORMALIZED;
     oc_bpe *b = &l->t->bpe;
     oc_token *present = id < b->n_tokens && b->token[id].flags ? &b->token[id] : NULL;
-    if (present && (present->flags & OC_TOKEN_MODEL) && present->len == len && !memcmp(b->bytes + present->offset, content, len)) {
+    if (present && (present->flags & OC_TOKEN_MODEL) && present->len == len &&
+        !memcmp(b->bytes + present->offset, content, len)) {
         present->flags |= flags;
         return OC_OK;
     }
@@ -227,7 +247,8 @@ static oc_status check_added(loader *l) {
         if (l->bytes.failed) return oc_fail(l->err, OC_ERR_NOMEM, "%s: out of memory", l->what);
         int32_t found = oc_tokenizer_token_id(l->t, l->bytes.data);
         if (found != id)
-            return oc_fail(l->err, OC_ERR_FORMAT, "%s: ids %d and %d are both the added token \"%.60s\"", l->what, found, id, l->bytes.data);
+            return oc_fail(l->err, OC_ERR_FORMAT, "%s: ids %d and %d are both the added token \"%.60s\"", l->what,
+                           found, id, l->bytes.data);
     }
     return OC_OK;
 }
@@ -237,7 +258,8 @@ static oc_status read_tokenizer(loader *l, const json_t *root) {
                  *added = json_object_get(root, "added_tokens");
     size_t count = json_object_size(vocab) + json_array_size(added);
     if (!json_is_object(root) || count > INT32_MAX - ID_GAP)
-        return oc_fail(l->err, OC_ERR_FORMAT, "%s: not a tokenizer.json, an object with \"model\" was expected", l->what);
+        return oc_fail(l->err, OC_ERR_FORMAT, "%s: not a tokenizer.json, an object with \"model\" was expected",
+                       l->what);
     l->id_end = (int32_t)count + ID_GAP;
     OC_TRY(read_model_options(l->t, model, l->what, l->err));
     OC_TRY(read_pipeline(l->t, root, l->what, l->err));
@@ -247,7 +269,8 @@ static oc_status read_tokenizer(loader *l, const json_t *root) {
     return check_added(l);
 }
 
-/* --- vocab.json + merges.txt -------------------------------------------------------------------------------------- */
+/* --- vocab.json + merges.txt
+ * -------------------------------------------------------------------------------------- */
 
 static oc_status read_merges_text(loader *l, const char *path) {
     char *text;
@@ -282,7 +305,8 @@ static oc_status read_added_config(loader *l, const json_t *config) {
         char *end;
         long id = strtol(key, &end, 10);
         if (*end || end == key || id < 0 || id >= l->id_end)
-            return oc_fail(l->err, OC_ERR_FORMAT, "%s: \"%.60s\" in added_tokens_decoder is no usable id", l->what, key);
+            return oc_fail(l->err, OC_ERR_FORMAT, "%s: \"%.60s\" in added_tokens_decoder is no usable id", l->what,
+                           key);
         OC_TRY(read_added_token(l, entry, (int32_t)id));
     }
     return OC_OK;
@@ -296,17 +320,20 @@ static oc_status read_added_map(loader *l, const json_t *map) {
         int32_t id = 0;
         OC_TRY(check_id(l, v, content, &id));
         json_t *entry = json_pack("{s:s, s:b}", "content", content, "special", 1);
-        oc_status st = entry ? read_added_token(l, entry, id) : oc_fail(l->err, OC_ERR_NOMEM, "%s: out of memory", l->what);
+        oc_status st =
+            entry ? read_added_token(l, entry, id) : oc_fail(l->err, OC_ERR_NOMEM, "%s: out of memory", l->what);
         json_decref(entry);
         OC_TRY(st);
     }
     return OC_OK;
 }
 
-static oc_status with_json(loader *l, const char *dir, const char *name, oc_status (*use)(loader *, const json_t *)) {
+static oc_status with_json(loader *l, const char *dir, const char *name,
+                           oc_status (*use)(loader *, const json_t *)) {
     json_t *root = NULL;
     char *path = oc_path_join(dir, name);
-    oc_status st = path ? oc_json_load(&root, path, MAX_FILE, l->err) : oc_fail(l->err, OC_ERR_NOMEM, "%s: out of memory", dir);
+    oc_status st = path ? oc_json_load(&root, path, MAX_FILE, l->err)
+                        : oc_fail(l->err, OC_ERR_NOMEM, "%s: out of memory", dir);
     l->what = path;
     if (st == OC_OK) st = use(l, root);
     json_decref(root);
@@ -316,7 +343,8 @@ static oc_status with_json(loader *l, const char *dir, const char *name, oc_stat
 }
 
 static oc_status read_vocab_file(loader *l, const json_t *vocab) {
-    if (json_object_size(vocab) > INT32_MAX - ID_GAP) return oc_fail(l->err, OC_ERR_FORMAT, "%s: too many tokens", l->what);
+    if (json_object_size(vocab) > INT32_MAX - ID_GAP)
+        return oc_fail(l->err, OC_ERR_FORMAT, "%s: too many tokens", l->what);
     l->id_end = (int32_t)json_object_size(vocab) + ID_GAP;
     return read_vocab(l, vocab);
 }
@@ -343,7 +371,8 @@ static oc_status read_vocab_and_merges(loader *l, const char *dir) {
     return check_added(l);
 }
 
-/* --- Opening ------------------------------------------------------------------------------------------------------ */
+/* --- Opening
+ * ------------------------------------------------------------------------------------------------------ */
 
 static oc_status read_path(loader *l, const char *path) {
     if (!oc_dir_exists(path)) return with_json(l, "", path, read_tokenizer);
@@ -366,7 +395,8 @@ oc_status oc_tokenizer_open(oc_tokenizer **out, const char *path, oc_error *err)
     return finish(&l, read_path(&l, path), out);
 }
 
-oc_status oc_tokenizer_open_memory(oc_tokenizer **out, const char *text, size_t len, const char *name, oc_error *err) {
+oc_status oc_tokenizer_open_memory(oc_tokenizer **out, const char *text, size_t len, const char *name,
+                                   oc_error *err) {
     json_t *root;
     *out = NULL;
     OC_TRY(oc_json_parse(&root, text, len, name, err));

@@ -6,8 +6,8 @@
 #include "data/chat.h"
 #include "data/tokenizer_internal.h"
 
-/* jansson gives NULL when memory is out and accepts NULL as a value by failing; so one check at the end is enough, on
- * the flag that these helpers keep. */
+/* jansson gives NULL when memory is out and accepts NULL as a value by failing; so one check at the end is enough,
+ * on the flag that these helpers keep. */
 typedef struct writer {
     const oc_tokenizer *t;
     bool failed;
@@ -22,7 +22,8 @@ static void push(writer *w, json_t *array, json_t *value) {
 }
 
 static json_t *byte_level(void) {
-    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0, "use_regex", 0);
+    return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 0,
+                     "use_regex", 0);
 }
 
 /* A token's spelling, or an added token's text. */
@@ -82,8 +83,9 @@ static json_t *model(writer *w) {
 static json_t *pre_tokenizer(writer *w) {
     json_t *list = json_array();
     if (w->t->pattern)
-        push(w, list, json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", w->t->pattern, "behavior", "Isolated",
-                                "invert", 0));
+        push(w, list,
+             json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", w->t->pattern, "behavior",
+                       "Isolated", "invert", 0));
     push(w, list, byte_level());
     json_t *p = json_object();
     put(w, p, "type", json_string("Sequence"));

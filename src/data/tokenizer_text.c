@@ -7,7 +7,8 @@ typedef struct range {
     int32_t first, last;
 } range;
 
-/* --- UTF-8 -------------------------------------------------------------------------------------------------------- */
+/* --- UTF-8
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* The second byte's bounds keep out overlong forms (e0, f0), surrogates (ed) and what lies above U+10FFFF (f4). */
 int oc_utf8_next(const uint8_t *p, size_t n, int32_t *cp) {
@@ -76,12 +77,13 @@ static bool in_ranges(const range *table, size_t n, int32_t cp) {
     return lo < n && cp >= table[lo].first;
 }
 
-/* --- NFC ---------------------------------------------------------------------------------------------------------- */
+/* --- NFC
+ * ---------------------------------------------------------------------------------------------------------- */
 
-/* The `tokenizers` library normalizes with the tables of Unicode 9 (version 0.23; found by comparing all characters). To
- * it, later characters have combining class 0 and neither compose nor decompose, so they stand between their neighbours
- * like a letter. These are the ones up to Unicode 16 for which that makes a difference; utf8proc, whatever its version,
- * gets the text on either side of them but never these. */
+/* The `tokenizers` library normalizes with the tables of Unicode 9 (version 0.23; found by comparing all
+ * characters). To it, later characters have combining class 0 and neither compose nor decompose, so they stand
+ * between their neighbours like a letter. These are the ones up to Unicode 16 for which that makes a difference;
+ * utf8proc, whatever its version, gets the text on either side of them but never these. */
 static const range later_marks[] = {
     {0x7fd, 0x7fd}, {0x897, 0x89f}, {0x8ca, 0x8d3}, {0x9fe, 0x9fe}, {0xc3c, 0xc3c}, {0xd3b, 0xd3c},
     {0xeba, 0xeba}, {0x1715, 0x1715}, {0x1abf, 0x1ace}, {0x1df6, 0x1dfa}, {0xa82c, 0xa82c},
@@ -106,7 +108,8 @@ static nfc_kind nfc_kind_of(int32_t cp) {
     if (cp < 0x300) return STABLE;
     if (cp >= 0x3400 && cp < 0xa000) return STABLE;  /* CJK ideographs */
     if (cp >= 0xac00 && cp < 0xd7a4) return STABLE;  /* composed Hangul */
-    if (cp == 0x11a7) return OPAQUE; /* one below the final consonants; utf8proc 2.8 takes it for one and drops it */
+    if (cp == 0x11a7)
+        return OPAQUE; /* one below the final consonants; utf8proc 2.8 takes it for one and drops it */
     if (cp >= 0x1100 && cp < 0x1200) return MOVING;  /* Hangul letters */
     if (in_ranges(later_marks, OC_COUNT(later_marks), cp)) return OPAQUE;
     const utf8proc_property_t *prop = utf8proc_get_property(cp);
@@ -116,8 +119,8 @@ static nfc_kind nfc_kind_of(int32_t cp) {
 
 static int combining_class(int32_t cp) { return (int)utf8proc_get_property(cp)->combining_class; }
 
-/* Sorts p[n], marks between two starters, by combining class; equal ones keep their order. Counting, because a text may
- * consist of a million marks. */
+/* Sorts p[n], marks between two starters, by combining class; equal ones keep their order. Counting, because a text
+ * may consist of a million marks. */
 static bool sort_marks(int32_t *p, size_t n) {
     size_t at[256] = {0};
     int32_t *copy = oc_alloc(n * sizeof *copy);
@@ -149,16 +152,18 @@ static bool reorder(int32_t *p, size_t n) {
     return true;
 }
 
-/* Appends the normal form of a stretch that begins with a starter or at the text's beginning. utf8proc's own one-call
- * function sorts marks in quadratic time, hence the steps. */
+/* Appends the normal form of a stretch that begins with a starter or at the text's beginning. utf8proc's own
+ * one-call function sorts marks in quadratic time, hence the steps. */
 static bool normalize_stretch(const char *text, size_t len, oc_strbuf *out) {
-    size_t room = 2 * len + 4, n = 0; /* a character beyond ASCII has 2 bytes or more and decomposes into at most 4 */
+    size_t room = 2 * len + 4,
+           n = 0; /* a character beyond ASCII has 2 bytes or more and decomposes into at most 4 */
     int32_t *cps = oc_alloc(room * sizeof *cps);
     if (!cps) return false;
     for (size_t i = 0; i < len;) {
         int32_t cp;
         i += (size_t)oc_utf8_next((const uint8_t *)text + i, len - i, &cp);
-        utf8proc_ssize_t k = utf8proc_decompose_char(cp, cps + n, (utf8proc_ssize_t)(room - n), UTF8PROC_DECOMPOSE, NULL);
+        utf8proc_ssize_t k =
+            utf8proc_decompose_char(cp, cps + n, (utf8proc_ssize_t)(room - n), UTF8PROC_DECOMPOSE, NULL);
         OC_ASSERT(k > 0 && (size_t)k <= room - n);
         n += (size_t)k;
     }
@@ -206,10 +211,12 @@ bool oc_text_nfc(const char **text, size_t *len, oc_strbuf *buf) {
     return !buf->failed;
 }
 
-/* --- Classes of the split pattern --------------------------------------------------------------------------------- */
+/* --- Classes of the split pattern
+ * --------------------------------------------------------------------------------- */
 
-/* A pattern's \p{L}, \p{N} and \s mean Unicode 16 in the `tokenizers` library (0.23); PCRE2 10.42 has Unicode 14, and
- * counts U+180E as a space. This table lists the differences; for a newer PCRE2 its entries merely change nothing. */
+/* A pattern's \p{L}, \p{N} and \s mean Unicode 16 in the `tokenizers` library (0.23); PCRE2 10.42 has Unicode 14,
+ * and counts U+180E as a space. This table lists the differences; for a newer PCRE2 its entries merely change
+ * nothing. */
 typedef enum { LU, LL, LM, LO, ND, NO, MARK, FORMAT } char_class;
 
 static const struct class_range {
@@ -279,7 +286,8 @@ bool oc_text_for_pattern(const char **text, size_t len, oc_strbuf *buf) {
     return true;
 }
 
-/* --- Lower case ---------------------------------------------------------------------------------------------------- */
+/* --- Lower case
+ * ---------------------------------------------------------------------------------------------------- */
 
 bool oc_text_lower(const char **text, size_t *len, oc_strbuf *buf) {
     const uint8_t *p = (const uint8_t *)*text;

@@ -1,13 +1,13 @@
-/* What a tokenizer needs to know of Unicode: UTF-8, NFC, and the character classes of the split pattern. All of it as
- * the `tokenizers` library has it, since ids must agree with ids that a model was trained on. */
+/* What a tokenizer needs to know of Unicode: UTF-8, NFC, and the character classes of the split pattern. All of it
+ * as the `tokenizers` library has it, since ids must agree with ids that a model was trained on. */
 #ifndef OC_DATA_TOKENIZER_TEXT_H
 #define OC_DATA_TOKENIZER_TEXT_H
 
 #include "base/base.h"
 
-/* Looks at the character at p (n > 0 bytes are there). Returns its length 1..4 with *cp set; 0 when the bytes are the
- * beginning of a character that is cut off; -k when the first k bytes are broken (the maximal part that one U+FFFD
- * replaces). */
+/* Looks at the character at p (n > 0 bytes are there). Returns its length 1..4 with *cp set; 0 when the bytes are
+ * the beginning of a character that is cut off; -k when the first k bytes are broken (the maximal part that one
+ * U+FFFD replaces). */
 int oc_utf8_next(const uint8_t *p, size_t n, int32_t *cp);
 
 /* Appends p[n] with broken parts replaced by U+FFFD, and returns how many bytes were consumed: all when `final`,
@@ -20,13 +20,13 @@ typedef struct oc_text_kind {
 } oc_text_kind;
 oc_text_kind oc_text_look(const char *text, size_t len);
 
-/* NFC of valid UTF-8. Where it differs from the text it is put into buf (emptied before), and text and len are set to it.
- * false when memory is out. */
+/* NFC of valid UTF-8. Where it differs from the text it is put into buf (emptied before), and text and len are set
+ * to it. false when memory is out. */
 bool oc_text_nfc(const char **text, size_t *len, oc_strbuf *buf);
 
 /* A copy for the pattern to look at, where characters that PCRE2's Unicode tables class differently from the
- * `tokenizers` library's are replaced by ones of the right class and the same length in bytes. text is set to buf's data
- * if there are any. false when memory is out. */
+ * `tokenizers` library's are replaced by ones of the right class and the same length in bytes. text is set to buf's
+ * data if there are any. false when memory is out. */
 bool oc_text_for_pattern(const char **text, size_t len, oc_strbuf *buf);
 
 /* The text in lower case, character by character, in buf; broken UTF-8 becomes U+FFFD. false when memory is out. */

@@ -19,10 +19,10 @@
 static const char dir[] = OC_TEST_DATA "/tokenizer";
 static oc_error err;
 
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        oc_status ok_status_ = (call);                                                                                 \
-        if (ok_status_ != OC_OK) fail_msg("%s: %s", #call, err.msg);                                                   \
+#define OK(call)                                                                                                   \
+    do {                                                                                                           \
+        oc_status ok_status_ = (call);                                                                             \
+        if (ok_status_ != OC_OK) fail_msg("%s: %s", #call, err.msg);                                               \
     } while (0)
 
 static int open_golden(void **state) {
@@ -53,7 +53,8 @@ static json_t *parse_line(const char *line, size_t len) {
 
 static void check_ids(const json_t *want, const oc_ids *got, const char *line, size_t len) {
     bool same = json_array_size(want) == got->len;
-    for (size_t i = 0; same && i < got->len; i++) same = json_integer_value(json_array_get(want, i)) == got->data[i];
+    for (size_t i = 0; same && i < got->len; i++)
+        same = json_integer_value(json_array_get(want, i)) == got->data[i];
     if (same) return;
     printf("got:");
     for (size_t i = 0; i < got->len; i++) printf(" %d", got->data[i]);
@@ -67,7 +68,8 @@ static void check_text(const json_t *want, const oc_strbuf *got, const char *wha
 }
 
 /* Both ways of decoding. */
-static void check_decoded(const oc_tokenizer *t, const json_t *row, const oc_ids *ids, bool skip, const char *line, size_t len) {
+static void check_decoded(const oc_tokenizer *t, const json_t *row, const oc_ids *ids, bool skip, const char *line,
+                          size_t len) {
     const char *key = skip ? "decoded_skip" : "decoded";
     oc_strbuf whole = {0}, stream = {0};
     oc_decode_stream s = {0};
@@ -89,11 +91,13 @@ static bool collect_word(void *user, const char *word, size_t len) {
 }
 
 static void check_row(const oc_tokenizer *t, const json_t *row, const char *line, size_t len) {
-    const json_t *text = json_object_get(row, "text"), *want = json_object_get(row, "ids"), *split = json_object_get(row, "split");
+    const json_t *text = json_object_get(row, "text"), *want = json_object_get(row, "ids"),
+                 *split = json_object_get(row, "split");
     oc_ids ids = {0};
     if (json_is_string(text)) ids = encode(t, json_string_value(text), json_string_length(text), false);
     else
-        for (size_t i = 0; i < json_array_size(want); i++) oc_ids_add(&ids, (int32_t)json_integer_value(json_array_get(want, i)));
+        for (size_t i = 0; i < json_array_size(want); i++)
+            oc_ids_add(&ids, (int32_t)json_integer_value(json_array_get(want, i)));
     check_ids(want, &ids, line, len);
     if (json_object_get(row, "decoded")) {
         check_decoded(t, row, &ids, false, line, len);
@@ -122,9 +126,12 @@ static int check_vectors(const oc_tokenizer *t, const char *path) {
     return rows;
 }
 
-static void golden_vectors(void **state) { assert_int_equal(check_vectors(*state, OC_TEST_DATA "/tokenizer/vectors.jsonl"), 485); }
+static void golden_vectors(void **state) {
+    assert_int_equal(check_vectors(*state, OC_TEST_DATA "/tokenizer/vectors.jsonl"), 485);
+}
 
-/* --- Unicode ------------------------------------------------------------------------------------------------------ */
+/* --- Unicode
+ * ------------------------------------------------------------------------------------------------------ */
 
 static size_t put_char(char *out, int32_t cp) {
     if (cp < 0x80) return out[0] = (char)cp, 1;
@@ -138,7 +145,9 @@ static size_t put_char(char *out, int32_t cp) {
 static void mark_ranges(const json_t *ranges, uint8_t *class, uint8_t value) {
     for (size_t i = 0; i < json_array_size(ranges); i++) {
         const json_t *r = json_array_get(ranges, i);
-        for (json_int_t cp = json_integer_value(json_array_get(r, 0)); cp <= json_integer_value(json_array_get(r, 1)); cp++) class[cp] = value;
+        for (json_int_t cp = json_integer_value(json_array_get(r, 0));
+             cp <= json_integer_value(json_array_get(r, 1)); cp++)
+            class[cp] = value;
     }
 }
 
@@ -149,11 +158,13 @@ static bool count_words(void *user, const char *word, size_t len) {
     return true;
 }
 
-/* Every code point's class, seen from how the Qwen2 pattern cuts. With c a letter: "ac" and ".c" and "cc" are one word. A
- * number: each digit is one word. A space: "c" goes with neither. Anything else: ".c" and "cc" are one word, "ac" two. */
+/* Every code point's class, seen from how the Qwen2 pattern cuts. With c a letter: "ac" and ".c" and "cc" are one
+ * word. A number: each digit is one word. A space: "c" goes with neither. Anything else: ".c" and "cc" are one
+ * word, "ac" two. */
 static void character_classes(void **state) {
     enum { OTHER, LETTER, NUMBER, SPACE, CLASSES };
-    static const int words[CLASSES][3] = {[OTHER] = {2, 1, 1}, [LETTER] = {1, 1, 1}, [NUMBER] = {2, 2, 2}, [SPACE] = {2, 2, 1}};
+    static const int words[CLASSES][3] = {
+        [OTHER] = {2, 1, 1}, [LETTER] = {1, 1, 1}, [NUMBER] = {2, 2, 2}, [SPACE] = {2, 2, 1}};
     json_t *table;
     uint8_t *class = oc_calloc(0x110000, 1);
     OK(oc_json_load(&table, OC_TEST_DATA "/tokenizer/unicode_ranges.json", 1 << 20, &err));
@@ -211,7 +222,8 @@ static void nfc(void **state) {
     expect_nfc("\xea\xb0\x80\xe1\x86\xa7", "\xea\xb0\x80\xe1\x86\xa7");     /* U+11A7 is no T */
     expect_nfc("\xe3\x82\xab\xe3\x82\x99", "\xe3\x82\xac");
     expect_nfc("\xf0\x91\xa4\xb5\xf0\x91\xa4\xb0", "\xf0\x91\xa4\xb5\xf0\x91\xa4\xb0"); /* Unicode 13: left alone */
-    expect_nfc("a\xe0\xa2\x98\xcc\xa3", "a\xe0\xa2\x98\xcc\xa3"); /* U+0898 (Unicode 14) is a starter to the reference */
+    expect_nfc("a\xe0\xa2\x98\xcc\xa3",
+               "a\xe0\xa2\x98\xcc\xa3"); /* U+0898 (Unicode 14) is a starter to the reference */
 }
 
 /* Many marks of falling class on one letter: must not take quadratic time, and must come out sorted and stable. */
@@ -263,7 +275,8 @@ static void broken_utf8(void **state) {
     }
 }
 
-/* --- Special tokens ----------------------------------------------------------------------------------------------- */
+/* --- Special tokens
+ * ----------------------------------------------------------------------------------------------- */
 
 static void special_tokens(void **state) {
     const oc_tokenizer *t = *state;
@@ -315,7 +328,8 @@ static void adding_a_special(void **state) {
     oc_tokenizer_close(t);
 }
 
-/* --- The merge loop ----------------------------------------------------------------------------------------------- */
+/* --- The merge loop
+ * ----------------------------------------------------------------------------------------------- */
 
 /* The definition, in the plainest form: find the pair of lowest rank, leftmost, by going through all rules. */
 static size_t merge_plainly(const oc_bpe *b, int32_t *id, size_t n) {
@@ -356,6 +370,23 @@ static void merging_is_by_definition(void **state) {
     assert_true(n_rules > 100);
     OK(oc_bpe_seal(&b, rule, n_rules, "test", &err));
     oc_bpe_scratch scratch = {0};
+    int others = 0; /* tokens whose own bytes are merged into something else */
+    for (int32_t token = 256; token < n; token++) {
+        const char *bytes = b.bytes + b.token[token].offset;
+        size_t len = b.token[token].len;
+        int32_t want[16];
+        for (size_t i = 0; i < len; i++) want[i] = bytes[i];
+        size_t want_n = merge_plainly(&b, want, len);
+        others += want_n != 1;
+        for (int round = 0; round < 2; round++) {
+            oc_ids got = {0};
+            assert_true(oc_bpe_encode(&b, &scratch, bytes, len, &got));
+            assert_int_equal(got.len, want_n);
+            assert_memory_equal(got.data, want, want_n * sizeof *want);
+            oc_ids_free(&got);
+        }
+    }
+    assert_true(others > 10);
     for (size_t len = 1; len < 200; len++) {
         for (int round = 0; round < 4; round++) {
             char word[200];
@@ -415,7 +446,8 @@ static void byte_alphabet(void **state) {
     assert_int_equal(oc_byte_to_char(0xad), 0x143);
 }
 
-/* --- Threads ------------------------------------------------------------------------------------------------------ */
+/* --- Threads
+ * ------------------------------------------------------------------------------------------------------ */
 
 static void *encode_all(void *t) {
     return (void *)(intptr_t)check_vectors(t, OC_TEST_DATA "/tokenizer/vectors.jsonl");
@@ -435,7 +467,8 @@ static void shared_by_threads(void **state) {
     oc_tokenizer_close(t);
 }
 
-/* --- Files -------------------------------------------------------------------------------------------------------- */
+/* --- Files
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Opens the golden tokenizer.json with one value replaced; path is "a.b.c", value JSON, NULL deletes. */
 static oc_status open_changed(oc_tokenizer **t, const char *path, const char *value) {
@@ -514,7 +547,8 @@ static void refusals(void **state) {
         oc_tokenizer *t;
         oc_status st = open_changed(&t, cases[i].path, cases[i].value);
         if (st != cases[i].code || !strstr(err.msg, cases[i].message) || t)
-            fail_msg("%s = %s gave status %d: %s", cases[i].path, cases[i].value ? cases[i].value : "(deleted)", st, err.msg);
+            fail_msg("%s = %s gave status %d: %s", cases[i].path, cases[i].value ? cases[i].value : "(deleted)", st,
+                     err.msg);
     }
     oc_tokenizer *t;
     assert_int_equal(oc_tokenizer_open(&t, "/nonexistent/tokenizer.json", &err), OC_ERR_IO);
@@ -540,7 +574,8 @@ static void variations(void **state) {
     oc_tokenizer_close(t);
 
     /* An added token that is looked for after NFC: here written decomposed in the text. */
-    OK(open_changed(&t, "added_tokens.0", "{\"id\": 508, \"content\": \"\xc3\xa9t\", \"normalized\": true, \"special\": false}"));
+    OK(open_changed(&t, "added_tokens.0",
+                    "{\"id\": 508, \"content\": \"\xc3\xa9t\", \"normalized\": true, \"special\": false}"));
     oc_ids ids = encode(t, "xe\xcc\x81t.", 6, false);
     assert_int_equal(ids.len, 3);
     assert_int_equal(ids.data[1], 508);
@@ -589,8 +624,8 @@ static void vocab_and_merges(void **state) {
     oc_strbuf text = {0};
     size_t i;
     oc_strbuf_puts(&text, "#version: 0.2\n");
-    json_array_foreach(json_object_get(model, "merges"), i, m)
-        oc_strbuf_printf(&text, "%s %s\r\n", json_string_value(json_array_get(m, 0)), json_string_value(json_array_get(m, 1)));
+    json_array_foreach(json_object_get(model, "merges"), i, m) oc_strbuf_printf(
+        &text, "%s %s\r\n", json_string_value(json_array_get(m, 0)), json_string_value(json_array_get(m, 1)));
     OK(oc_file_write_atomic(merges, text.data, text.len, &err));
     OK(oc_json_save(config, settings, &err));
     oc_tokenizer *t;
@@ -612,7 +647,8 @@ static void vocab_and_merges(void **state) {
 /* Each allocation of opening and encoding fails once: an error comes back, nothing leaks (the sanitizers look). */
 static void memory_runs_out(void **state) {
     OC_UNUSED(state);
-    static const char text[] = "cafe\xcc\x81 <image> \xff \xf0\x96\xb5\x83 a long word: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    static const char text[] = "cafe\xcc\x81 <image> \xff \xf0\x96\xb5\x83 a long word: "
+                               "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     int failures = 0;
     for (long n = 0; n < 5000; n++) {
         oc_tokenizer *t;
@@ -630,7 +666,8 @@ static void memory_runs_out(void **state) {
     assert_in_range(failures, 10, 4000);
 }
 
-/* --- The published Qwen2 tokenizer, where it is at hand ------------------------------------------------------------ */
+/* --- The published Qwen2 tokenizer, where it is at hand
+ * ------------------------------------------------------------ */
 
 static char *qwen2_path(const char *name) {
     const char *shared = getenv("OC_SHARED");
@@ -643,7 +680,8 @@ static char *qwen2_path(const char *name) {
 /* llama.cpp's file: texts between marker lines, and a line of ids for each. */
 static void check_ggml(const oc_tokenizer *t) {
     static const char marker[] = "\n__ggml_vocab_test__\n";
-    char *in, *out, *in_path = qwen2_path("ggml-vocab-qwen2.gguf.inp"), *out_path = qwen2_path("ggml-vocab-qwen2.gguf.out");
+    char *in, *out, *in_path = qwen2_path("ggml-vocab-qwen2.gguf.inp"),
+                    *out_path = qwen2_path("ggml-vocab-qwen2.gguf.out");
     size_t in_size, out_size;
     int n = 0;
     OK(oc_file_read(&in, &in_size, in_path, 1 << 20, &err));
@@ -686,11 +724,21 @@ static void qwen2(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_vectors), cmocka_unit_test(character_classes), cmocka_unit_test(nfc),
-        cmocka_unit_test(nfc_of_many_marks), cmocka_unit_test(broken_utf8), cmocka_unit_test(special_tokens),
-        cmocka_unit_test(adding_a_special), cmocka_unit_test(merging_is_by_definition), cmocka_unit_test(long_texts),
-        cmocka_unit_test(byte_alphabet), cmocka_unit_test(shared_by_threads), cmocka_unit_test(refusals),
-        cmocka_unit_test(variations), cmocka_unit_test(vocab_and_merges), cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(golden_vectors),
+        cmocka_unit_test(character_classes),
+        cmocka_unit_test(nfc),
+        cmocka_unit_test(nfc_of_many_marks),
+        cmocka_unit_test(broken_utf8),
+        cmocka_unit_test(special_tokens),
+        cmocka_unit_test(adding_a_special),
+        cmocka_unit_test(merging_is_by_definition),
+        cmocka_unit_test(long_texts),
+        cmocka_unit_test(byte_alphabet),
+        cmocka_unit_test(shared_by_threads),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(variations),
+        cmocka_unit_test(vocab_and_merges),
+        cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(qwen2),
     };
     return cmocka_run_group_tests_name("tokenizer", tests, open_golden, close_golden);

@@ -1,5 +1,6 @@
-/* Training a vocabulary: against the `tokenizers` library's trainer (tests/data/tokenizer/tokenizer.json was trained by it
- * on corpus.txt, eight times over), against counting everything anew at each step, and through the files it writes. */
+/* Training a vocabulary: against the `tokenizers` library's trainer (tests/data/tokenizer/tokenizer.json was
+ * trained by it on corpus.txt, eight times over), against counting everything anew at each step, and through the
+ * files it writes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,10 +19,10 @@
 
 static oc_error err;
 
-#define OK(call)                                                                                                       \
-    do {                                                                                                               \
-        oc_status ok_status_ = (call);                                                                                 \
-        if (ok_status_ != OC_OK) fail_msg("%s: %s", #call, err.msg);                                                   \
+#define OK(call)                                                                                                   \
+    do {                                                                                                           \
+        oc_status ok_status_ = (call);                                                                             \
+        if (ok_status_ != OC_OK) fail_msg("%s: %s", #call, err.msg);                                               \
     } while (0)
 
 static oc_tokenizer *train(const oc_bpe_train_options *opt, const char *const *texts, size_t n) {
@@ -91,7 +92,8 @@ static void by_counting_anew(void **state) {
     static int count[600][600];
     for (uint64_t seed = 1; seed <= 6; seed++) {
         char *text = random_text(seed, 900);
-        oc_tokenizer *t = train(&(oc_bpe_train_options){.vocab_size = 330, .min_count = 2}, (const char *const[]){text}, 1);
+        oc_tokenizer *t =
+            train(&(oc_bpe_train_options){.vocab_size = 330, .min_count = 2}, (const char *const[]){text}, 1);
         memset(&v, 0, sizeof v);
         OK(oc_tokenizer_split(t, text, strlen(text), keep_word, &v, &err));
         assert_true(t->bpe.n_rules > 20);
@@ -106,8 +108,8 @@ static void by_counting_anew(void **state) {
                     if (count[a][b] > best) best = count[a][b], left = a, right = b;
             const oc_bpe_rule *rule = &t->bpe.rule[r];
             if (rule->left != left || rule->right != right)
-                fail_msg("seed %d, rule %d joins %d %d, counting anew joins %d %d (%d times)", (int)seed, r, rule->left, rule->right, left,
-                         right, best);
+                fail_msg("seed %d, rule %d joins %d %d, counting anew joins %d %d (%d times)", (int)seed, r,
+                         rule->left, rule->right, left, right, best);
             for (size_t w = 0; w < v.n; w++) {
                 size_t out = 0;
                 for (size_t i = 0; i < v.len[w]; i++) {
@@ -125,8 +127,9 @@ static void by_counting_anew(void **state) {
 
 static void writes_what_it_reads(void **state) {
     OC_UNUSED(state);
-    static const char *const texts[] = {"A man riding a wave.", "Two dogs play with a red ball.", "caf\xc3\xa9 cafe\xcc\x81 caf\xc3\xa9",
-                                        "a man riding a red wave", "the the the dogs"};
+    static const char *const texts[] = {"A man riding a wave.", "Two dogs play with a red ball.",
+                                        "caf\xc3\xa9 cafe\xcc\x81 caf\xc3\xa9", "a man riding a red wave",
+                                        "the the the dogs"};
     char folder[] = "/tmp/oc_train_XXXXXX";
     assert_non_null(mkdtemp(folder));
     oc_tokenizer *t = train(&(oc_bpe_train_options){.vocab_size = 280}, texts, OC_COUNT(texts)), *back;
@@ -150,7 +153,8 @@ static void options(void **state) {
     OC_UNUSED(state);
     static const char *const texts[] = {"ABAB ABAB \xc3\x84\xc3\x84", "abab \xc3\xa4\xc3\xa4"};
     oc_tokenizer *t;
-    assert_int_equal(oc_bpe_train_strings(&t, &(oc_bpe_train_options){.vocab_size = 259}, texts, 2, &err), OC_ERR_ARG);
+    assert_int_equal(oc_bpe_train_strings(&t, &(oc_bpe_train_options){.vocab_size = 259}, texts, 2, &err),
+                     OC_ERR_ARG);
     assert_null(t);
     assert_non_null(strstr(err.msg, "259"));
 
@@ -158,7 +162,8 @@ static void options(void **state) {
     assert_int_equal(oc_tokenizer_vocab_size(t), 260);
     oc_tokenizer_close(t);
 
-    t = train(&(oc_bpe_train_options){.vocab_size = 10000}, texts, 2); /* texts run out: fewer tokens, without a failure */
+    t = train(&(oc_bpe_train_options){.vocab_size = 10000}, texts,
+              2); /* texts run out: fewer tokens, without a failure */
     assert_in_range(oc_tokenizer_vocab_size(t), 262, 280);
     assert_true(oc_tokenizer_token_id(t, "ABAB") >= 0);
     assert_int_equal(oc_tokenizer_token_id(t, "abab"), -1); /* occurs once */
@@ -186,7 +191,8 @@ static void source_fails(void **state) {
     OC_UNUSED(state);
     oc_tokenizer *t;
     int calls = 0;
-    assert_int_equal(oc_bpe_train(&t, &(oc_bpe_train_options){.vocab_size = 300}, failing_text, &calls, &err), OC_ERR_IO);
+    assert_int_equal(oc_bpe_train(&t, &(oc_bpe_train_options){.vocab_size = 300}, failing_text, &calls, &err),
+                     OC_ERR_IO);
     assert_null(t);
     assert_string_equal(err.msg, "the source broke");
 }
@@ -225,8 +231,12 @@ static void is_fast(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(as_the_reference), cmocka_unit_test(by_counting_anew), cmocka_unit_test(writes_what_it_reads),
-        cmocka_unit_test(options),          cmocka_unit_test(source_fails),     cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(as_the_reference),
+        cmocka_unit_test(by_counting_anew),
+        cmocka_unit_test(writes_what_it_reads),
+        cmocka_unit_test(options),
+        cmocka_unit_test(source_fails),
+        cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(is_fast),
     };
     return cmocka_run_group_tests_name("tokenizer_train", tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Bytes that begin with '{' as a tokenizer.json: rejected, or a tokenizer that encodes and decodes. Any other bytes as a
- * text (and as token ids) through a fixed tokenizer, whose laws must hold. */
+/* Bytes that begin with '{' as a tokenizer.json: rejected, or a tokenizer that encodes and decodes. Any other bytes
+ * as a text (and as token ids) through a fixed tokenizer, whose laws must hold. */
 #include <string.h>
 
 #include "data/bpe_train.h"
@@ -8,8 +8,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char *const sample[] = {"A man's riding a wave; the man isn't riding the wave.", "caf\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd \xe4\xbd\xa0\xe5\xa5\xbd 2024\n\n  the end",
-                                     "aaaa aaaa aaaa abababab abababab\r\n\t..."};
+static const char *const sample[] = {
+    "A man's riding a wave; the man isn't riding the wave.",
+    "caf\xc3\xa9 \xe4\xbd\xa0\xe5\xa5\xbd \xe4\xbd\xa0\xe5\xa5\xbd 2024\n\n  the end",
+    "aaaa aaaa aaaa abababab abababab\r\n\t..."};
 
 static void same(const oc_strbuf *a, const char *b, size_t n) {
     OC_ASSERT(!a->failed && a->len == n && (n == 0 || !memcmp(a->data, b, n)));
@@ -31,7 +33,8 @@ static void use_tokenizer(const oc_tokenizer *t) {
     oc_ids ids = {0};
     oc_error err;
     for (size_t i = 0; i < OC_COUNT(sample); i++)
-        if (oc_tokenizer_encode(t, sample[i], strlen(sample[i]), NULL, &ids, &err) != OC_OK) OC_ASSERT(err.code == OC_ERR_UNSUPPORTED);
+        if (oc_tokenizer_encode(t, sample[i], strlen(sample[i]), NULL, &ids, &err) != OC_OK)
+            OC_ASSERT(err.code == OC_ERR_UNSUPPORTED);
     for (size_t i = 0; i < ids.len; i++) OC_ASSERT(ids.data[i] >= 0 && ids.data[i] < oc_tokenizer_vocab_size(t));
     oc_strbuf text = decode(t, &ids);
     oc_strbuf_free(&text);
@@ -65,7 +68,8 @@ static void use_text(const oc_tokenizer *t, const char *bytes, size_t size) {
     ids.len = 0;
     OC_ASSERT(oc_tokenizer_encode(t, bytes, size, NULL, &ids, &err) == OC_OK);
     ids.len = 0;
-    for (size_t i = 0; i + 1 < size; i += 2) oc_ids_add(&ids, (int32_t)((uint8_t)bytes[i] | (uint8_t)bytes[i + 1] << 8) % 400);
+    for (size_t i = 0; i + 1 < size; i += 2)
+        oc_ids_add(&ids, (int32_t)((uint8_t)bytes[i] | (uint8_t)bytes[i + 1] << 8) % 400);
     oc_strbuf_free(&text);
     text = decode(t, &ids);
     oc_strbuf_free(&text);
@@ -79,7 +83,9 @@ static void use_text(const oc_tokenizer *t, const char *bytes, size_t size) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static oc_tokenizer *fixed;
     oc_error err;
-    if (!fixed) OC_ASSERT(oc_bpe_train_strings(&fixed, &(oc_bpe_train_options){.vocab_size = 300}, sample, OC_COUNT(sample), &err) == OC_OK);
+    if (!fixed)
+        OC_ASSERT(oc_bpe_train_strings(&fixed, &(oc_bpe_train_options){.vocab_size = 300}, sample, OC_COUNT(sample),
+                                       &err) == OC_OK);
     if (size == 0 || data[0] != '{') {
         use_text(fixed, (const char *)data, size);
         return 0;
