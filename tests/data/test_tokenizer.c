@@ -229,7 +229,7 @@ static void nfc(void **state) {
 /* Many marks of falling class on one letter: must not take quadratic time, and must come out sorted and stable. */
 static void nfc_of_many_marks(void **state) {
     OC_UNUSED(state);
-    enum { MARKS = 200000 };
+    enum { MARKS = 400000 };
     oc_strbuf text = {0}, buf = {0};
     oc_strbuf_puts(&text, "q");
     for (int i = 0; i < MARKS; i++) oc_strbuf_puts(&text, i % 2 ? "\xcc\xa3" : "\xcc\x87"); /* classes 220, 230 */
@@ -237,7 +237,7 @@ static void nfc_of_many_marks(void **state) {
     size_t len = text.len;
     double start = oc_now();
     assert_true(oc_text_nfc(&got, &len, &buf));
-    assert_true(oc_now() - start < 2 * OC_TIME_FACTOR);
+    assert_true(oc_now() - start < 10 * OC_TIME_FACTOR); /* by swaps: a minute */
     assert_int_equal(len, text.len);
     assert_memory_equal(got + 1, "\xcc\xa3", 2);
     assert_memory_equal(got + MARKS - 1, "\xcc\xa3\xcc\x87", 4);
@@ -423,7 +423,7 @@ static void long_texts(void **state) {
         assert_int_equal(back.len, len);
         assert_memory_equal(back.data, text, len);
         double took = oc_now() - start;
-        if (took > 5 * OC_TIME_FACTOR) fail_msg("1 MiB of \"%s\" took %.1f s", units[u], took);
+        if (took > 30 * OC_TIME_FACTOR) fail_msg("1 MiB of \"%s\" took %.1f s", units[u], took);
         oc_strbuf_free(&back);
         oc_ids_free(&ids);
     }
