@@ -181,6 +181,27 @@ static void product(oc_compute *c, const shape *s, what w, oc_dtype t, double li
     oc_free(x), oc_free(y), oc_free(master), oc_free(bias);
 }
 
+/* Loss of the vocabulary with both gradients, by what the table does: 3 products. */
+static void loss(oc_compute *c, int n, int V, int C, oc_dtype t, double limit) {
+    size_t nx = (size_t)n * (size_t)C, nw = (size_t)V * (size_t)C;
+    void *x = random_matrix(nx, t), *dx = random_matrix(nx, t);
+    float *w = random_matrix(nw, OC_F32), *dw = random_matrix(nw, OC_F32), *out = random_matrix((size_t)n, OC_F32);
+    int32_t *target = oc_calloc((size_t)n, sizeof *target);
+    const oc_matrix_desc d = {w, OC_F32, t, V, C};
+    oc_matrix *m = c->ops.matrix_create(c, &d);
+    double best = INFINITY;
+    for (int r = 0; r < 4; r++) {
+        double start = seconds_of(c);
+        c->ops.linear_xent(c, out, NULL, dx, dw, x, target, m, n, 1.0f);
+        best = fmin(best, seconds_of(c) - start);
+    }
+    double gflops = 6e-9 * (double)n * (double)nw / best;
+    printf("loss and gradients %-4s %5d x%7d x%5d  %8.2f ms  %6.1f GFLOP/s %3.0f%%\n", oc_dtype_name(t), n, V, C, best * 1e3,
+           gflops, 100 * gflops / limit);
+    c->ops.matrix_free(c, m);
+    oc_free(x), oc_free(dx), oc_free(w), oc_free(dw), oc_free(out), oc_free(target);
+}
+
 int main(int argc, char **argv) {
     oc_compute_options o = {0};
     const char *only = "";
@@ -207,6 +228,9 @@ int main(int argc, char **argv) {
                 snprintf(label, sizeof label, "%s %s %s", shapes[i].name, what_name[w], t ? "BF16" : "F32");
                 if (strstr(label, only)) product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, limit, seconds);
             }
+        static const int head[][3] = {{1500, 512, 128}, {1500, 4096, 256}, {1000, 4096, 512}, {128, 151936, 896}, {512, 151936, 896}};
+        for (size_t i = 0; i < OC_COUNT(head) && strstr("loss", only); i++)
+            loss(c, head[i][0], head[i][1], head[i][2], t ? OC_BF16 : OC_F32, limit);
     }
     oc_compute_close(c);
     return 0;

@@ -41,4 +41,7 @@ static void pack(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int
     else pack_rows(out, from, t, k0, k, j0, cols);
 }
 
-const oc_gemm_kernel oc_avx512_gemm = {.name = "avx512", .type = OC_F32, .unit = 1, .tile = tile, .pack = pack, .finish = finish};
+const oc_gemm_kernel oc_avx512_gemm = {
+    .name = "avx512", .type = OC_F32, .unit = 1, .tile = tile, .pack = pack, .finish = finish,
+    .softmax = {softmax_piece, softmax_scale},
+};

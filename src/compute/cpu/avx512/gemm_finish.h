@@ -5,12 +5,14 @@
 #ifndef OC_COMPUTE_CPU_AVX512_GEMM_FINISH_H
 #define OC_COMPUTE_CPU_AVX512_GEMM_FINISH_H
 
+#include <math.h>
+
 #include "compute/cpu/avx512/gemm_pack.h"
 #include "compute/cpu/gemm/gemm.h"
 
-/* exp(x) = 2^n exp(r) with |r| <= ln(2)/2; underflows to 0, overflows to infinity. */
+/* exp(x) = 2^n exp(r) with |r| <= ln(2)/2; underflows to 0, overflows to infinity, NaN stays NaN. */
 static inline __m512 vexp(__m512 x) {
-    x = _mm512_max_ps(_mm512_min_ps(x, _mm512_set1_ps(100.0f)), _mm512_set1_ps(-110.0f));
+    x = _mm512_max_ps(_mm512_set1_ps(-110.0f), _mm512_min_ps(_mm512_set1_ps(100.0f), x)); /* of two, NaN is the second's */
     __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
     r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);
@@ -63,6 +65,36 @@ static void finish(const oc_gemm *g, int row, int col, int rows, int cols, const
             if (add) v = _mm512_add_ps(v, load16(add, at, g->c_type, m));
             store16(g->c, at, g->c_type, v, m);
         }
+}
+
+static void softmax_piece(void *p, oc_dtype t, const float *z, int n, float *max, int *first, float *sum) {
+    const __m512 lowest = _mm512_set1_ps(-INFINITY);
+    __m512 largest = lowest, total = _mm512_setzero_ps();
+    for (int j = 0; j < n; j += 16) largest = _mm512_max_ps(largest, _mm512_mask_loadu_ps(lowest, lanes(n - j), z + j));
+    *max = _mm512_reduce_max_ps(largest);
+    const __m512 top = _mm512_set1_ps(*max);
+    *first = 0;
+    for (int j = 0; j < n; j += 16) {
+        __mmask16 equal = _mm512_mask_cmp_ps_mask(lanes(n - j), _mm512_maskz_loadu_ps(lanes(n - j), z + j), top, _CMP_EQ_OQ);
+        if (!equal) continue;
+        *first = j + __builtin_ctz(equal);
+        break;
+    }
+    for (int j = 0; j < n; j += 16) {
+        __mmask16 m = lanes(n - j);
+        __m512 e = vexp(_mm512_sub_ps(_mm512_mask_loadu_ps(lowest, m, z + j), top));
+        total = _mm512_mask_add_ps(total, m, total, e);
+        if (p) store16(p, (size_t)j, t, e, m);
+    }
+    *sum = _mm512_reduce_add_ps(total);
+}
+
+static void softmax_scale(void *p, oc_dtype t, int n, float factor) {
+    const __m512 f = _mm512_set1_ps(factor);
+    for (int j = 0; j < n; j += 16) {
+        __mmask16 m = lanes(n - j);
+        store16(p, (size_t)j, t, _mm512_mul_ps(f, load16(p, (size_t)j, t, m)), m);
+    }
 }
 
 #endif

@@ -11,7 +11,7 @@
 
 /* Loops over arrays of registers have to be unrolled entirely; each compiler has its own word for it. */
 #ifdef __clang__
-#define UNROLL _Pragma("unroll")
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
 #endif

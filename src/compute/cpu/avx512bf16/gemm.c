@@ -68,4 +68,7 @@ static void pack(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int
     else pack_rows(out, from, k0, k, j0, cols);
 }
 
-const oc_gemm_kernel oc_avx512bf16_gemm = {.name = "avx512_bf16", .type = OC_BF16, .unit = 2, .tile = tile, .pack = pack, .finish = finish};
+const oc_gemm_kernel oc_avx512bf16_gemm = {
+    .name = "avx512_bf16", .type = OC_BF16, .unit = 2, .tile = tile, .pack = pack, .finish = finish,
+    .softmax = {softmax_piece, softmax_scale},
+};

@@ -80,7 +80,7 @@ static void plan_store(side *s, const plan *p, int uses) {
 
 static plan make_plan(const oc_gemm_kernel *kernel, const oc_gemm *g, int threads) {
     plan p = {.kernel = kernel, .g = g, .b = {.from = g->b, .size = g->n, .panels = OC_GEMM_GROUP / NR}};
-    p.a_packed = g->a.trans || g->a.type != kernel->type || g->k % kernel->unit;
+    p.a_packed = g->a.trans || g->a.type != kernel->type || (g->k % kernel->unit && !g->a_padded);
     p.direct = g->c_type == OC_F32 && !g->e && !g->sink;
     int units = ceil_div(g->k, kernel->unit);
     p.k_blocks = ceil_div(units, p.a_packed ? KC_PACKED : KC);

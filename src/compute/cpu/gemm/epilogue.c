@@ -11,7 +11,7 @@ static inline float bits_to_f32(int32_t i) {
 
 /* exp(x) = 2^k exp(r), |r| <= ln(2)/2, exp(r) by its Taylor polynomial of degree 7 in Horner form. */
 static inline float fast_exp(float x) {
-    x = OC_MIN(OC_MAX(x, -87.0f), 88.0f);
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x; /* NaN stays NaN */
     const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
     float k = (x * 1.44269504f + round) - round;
     float r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
@@ -77,6 +77,32 @@ void oc_gemm_finish(oc_compute *c, const oc_gemm *g, int row0, int rows, const f
             finish_piece(g, (size_t)(row0 + i) * g->ldc + (size_t)col, col, n, v);
         }
 }
+
+static void softmax_piece(void *p, oc_dtype t, const float *z, int n, float *max, int *first, float *sum) {
+    enum { PIECE = 64 };
+    int best = 0;
+    for (int j = 1; j < n; j++)
+        if (z[j] > z[best]) best = j;
+    *max = z[best];
+    *first = best;
+    *sum = 0;
+    for (int j0 = 0; j0 < n; j0 += PIECE) {
+        float v[PIECE];
+        int m = OC_MIN(PIECE, n - j0);
+        for (int j = 0; j < m; j++) v[j] = fast_exp(z[j0 + j] - *max);
+        for (int j = 0; j < m; j++) *sum += v[j];
+        if (p) store(p, (size_t)j0, v, m, t);
+    }
+}
+
+static void softmax_scale(void *p, oc_dtype t, int n, float factor) {
+    if (t == OC_F32)
+        for (int j = 0; j < n; j++) ((float *)p)[j] *= factor;
+    else
+        for (int j = 0; j < n; j++) ((uint16_t *)p)[j] = oc_f32_to_bf16(factor * oc_bf16_to_f32(((uint16_t *)p)[j]));
+}
+
+const oc_gemm_softmax oc_gemm_softmax_portable = {softmax_piece, softmax_scale};
 
 void oc_gemm_widen(oc_compute *c, float *y, const uint16_t *x, size_t ld, int rows, int cols) {
 #pragma omp parallel for num_threads(c->threads)

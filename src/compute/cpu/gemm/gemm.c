@@ -118,6 +118,11 @@ oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g) {
     return kernel_of(c, g->t) ? OC_GEMM_BLOCKED : OC_GEMM_DNNL;
 }
 
+const oc_gemm_softmax *oc_gemm_softmax_of(const oc_compute *c, oc_dtype t) {
+    const oc_gemm_kernel *kernel = kernel_of(c, t);
+    return kernel ? &kernel->softmax : &oc_gemm_softmax_portable;
+}
+
 bool oc_gemm_packs(const oc_compute *c, oc_dtype t) { return kernel_of(c, t) == NULL; }
 
 void oc_gemm_run_on(oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {

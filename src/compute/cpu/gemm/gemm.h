@@ -27,12 +27,13 @@ typedef struct oc_gemm {
     int m, n, k; /* all > 0 */
     oc_dtype t;  /* what the operands are rounded to before they are multiplied; A has this type already */
     oc_gemm_operand a, b;
+    bool a_padded; /* rows of A may be read, and are zero, up to a whole number of kernel units of k */
     void *c;
     oc_dtype c_type;
     size_t ldc;
     bool accumulate;      /* C += A B, rounded once; no epilogue then */
     const oc_epilogue *e; /* NULL: none. Its tensors have c_type and stride ldc */
-    oc_gemm_sink sink;    /* NULL: C is written. Blocked products only */
+    oc_gemm_sink sink;    /* NULL: C is written. With OC_GEMM_BLOCKED only */
     void *sink_context;
     oc_matrix *w;         /* the matrix that B is a view of, or NULL: kernels may keep a packed copy there */
 } oc_gemm;
@@ -60,7 +61,7 @@ struct oc_matrix {
 typedef struct oc_gemm_dnnl oc_gemm_dnnl; /* dnnl.c */
 
 /* Memory kept for the next call, apart from oc_compute_scratch since products are steps of other kernels. */
-typedef enum { OC_GEMM_BUFFER_A, OC_GEMM_BUFFER_B, OC_GEMM_BUFFER_C, OC_GEMM_BUFFER_LOGITS, OC_GEMM_BUFFER_TASKS,
+typedef enum { OC_GEMM_BUFFER_A, OC_GEMM_BUFFER_B, OC_GEMM_BUFFER_C, OC_GEMM_BUFFER_LOGITS, OC_GEMM_BUFFER_EXP, OC_GEMM_BUFFER_PIECES, OC_GEMM_BUFFER_TASKS,
                OC_GEMM_BUFFER_PANELS, OC_GEMM_BUFFERS } oc_gemm_buffer_id;
 
 typedef struct oc_gemm_state {
@@ -81,6 +82,18 @@ void oc_gemm_dnnl_run(oc_gemm_dnnl *d, const oc_gemm *g, const float *bias);
 void oc_gemm_dnnl_pack_free(void *pack);
 int oc_gemm_dnnl_cached(const oc_gemm_dnnl *d); /* primitives held now; tests look at it */
 
+/* ---- Softmax over the vocabulary, piece by piece ---------------------------------------------------------------------- */
+
+typedef struct oc_gemm_softmax {
+    /* One row's piece of logits z [n]: max and its first place, sum of exp(z - max); p [n] (type t, or NULL) receives
+     * the exponentials. */
+    void (*piece)(void *p, oc_dtype t, const float *z, int n, float *max, int *first, float *sum);
+    void (*scale)(void *p, oc_dtype t, int n, float factor); /* p *= factor */
+} oc_gemm_softmax;
+
+const oc_gemm_softmax *oc_gemm_softmax_of(const oc_compute *c, oc_dtype t);
+extern const oc_gemm_softmax oc_gemm_softmax_portable; /* epilogue.c */
+
 /* ---- The blocked product (blocked.c) and the kernels that it runs on --------------------------------------------------- */
 
 /* A panel is the packed form of 64 columns of B (or rows of A): [units][64] of 4 bytes, 64-byte aligned, a unit being `unit`
@@ -97,6 +110,7 @@ typedef struct oc_gemm_kernel {
     void (*pack)(char *panel, const oc_gemm_operand *from, oc_dtype t, int k0, int k, int j0, int cols);
     /* Stores rows row.. and columns col.. of C from their sums: epilogue, accumulation, rounding. */
     void (*finish)(const oc_gemm *g, int row, int col, int rows, int cols, const float *sums, size_t ld);
+    oc_gemm_softmax softmax;
 } oc_gemm_kernel;
 
 void oc_gemm_blocked(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g);
