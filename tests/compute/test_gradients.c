@@ -158,14 +158,14 @@ static void test_attention(void **state) {
 /* x + add is what the norm and its gradient see: with x = 0 the twin's input is add. */
 static void layernorm(ctx *x) {
     enum { N = 4, C = 21 };
-    problem p = {.forward = f64_layernorm, .N = N, .C = C, .eps = (double)1e-5f, .ny = N * C};
+    problem p = {.forward = f64_layernorm, .N = N, .C = C, .eps = (double)0.25f, .ny = N * C};
     const void *add = input(x, &p, 0, N * C, x->t, 1.0);
     const float *w = input(x, &p, 1, C, OC_F32, 1.0), *b = input(x, &p, 2, C, OC_F32, 1.0);
     void *in = take(N * C * 4), *y = normal(x, N * C, 1.0), *dy = normal(x, N * C, 1.0);
     float mean[N], rstd[N], *dw = normal_f32(x, C, 1.0), *db = normal_f32(x, C, 1.0);
     void *dx = normal(x, N * C, 1.0), *before = copy_of(dx, N * C, x->t);
     float *dw_before = copy_of(dw, C, OC_F32), *db_before = copy_of(db, C, OC_F32);
-    x->c->ops.layernorm_fwd(x->c, y, mean, rstd, in, add, w, b, N, C, 1e-5f, x->t);
+    x->c->ops.layernorm_fwd(x->c, y, mean, rstd, in, add, w, b, N, C, 0.25f, x->t);
     check_forward(x, "layernorm_fwd", &p, y, x->t);
     x->c->ops.layernorm_bwd(x->c, dx, dw, db, dy, in, mean, rstd, w, N, C, x->t);
     check_gradient(x, "layernorm_bwd dx", &p, 0, dy, x->t, dx, x->t, before);
@@ -175,13 +175,13 @@ static void layernorm(ctx *x) {
 
 static void rmsnorm(ctx *x) {
     enum { N = 4, C = 21 };
-    problem p = {.forward = f64_rmsnorm, .N = N, .C = C, .eps = (double)1e-5f, .ny = N * C};
+    problem p = {.forward = f64_rmsnorm, .N = N, .C = C, .eps = (double)0.25f, .ny = N * C};
     const void *add = input(x, &p, 0, N * C, x->t, 1.0);
     const float *w = input(x, &p, 1, C, OC_F32, 1.0);
     void *in = take(N * C * 4), *y = normal(x, N * C, 1.0), *dy = normal(x, N * C, 1.0);
     float rstd[N], *dw = normal_f32(x, C, 1.0), *dw_before = copy_of(dw, C, OC_F32);
     void *dx = normal(x, N * C, 1.0), *before = copy_of(dx, N * C, x->t);
-    x->c->ops.rmsnorm_fwd(x->c, y, rstd, in, add, w, N, C, 1e-5f, x->t);
+    x->c->ops.rmsnorm_fwd(x->c, y, rstd, in, add, w, N, C, 0.25f, x->t);
     check_forward(x, "rmsnorm_fwd", &p, y, x->t);
     x->c->ops.rmsnorm_bwd(x->c, dx, dw, dy, in, rstd, w, N, C, x->t);
     check_gradient(x, "rmsnorm_bwd dx", &p, 0, dy, x->t, dx, x->t, before);

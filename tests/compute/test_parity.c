@@ -10,15 +10,16 @@ typedef struct norm_case {
     int N, C;
     bool add, frozen; /* add a residual first; no gradients of the parameters wanted */
     double mean;      /* of x; LayerNorm must not lose it to cancellation */
+    double size;      /* of x about its mean; eps counts when it is small */
 } norm_case;
 
 static void check_norm(ctx *x, const norm_case *s, bool layer) {
     const char *name = layer ? "layernorm" : "rmsnorm";
-    snprintf(x->shape, sizeof x->shape, "%s N %d, C %d%s%s, mean %g", name, s->N, s->C, s->add ? ", add" : "",
-             s->frozen ? ", frozen" : "", s->mean);
+    snprintf(x->shape, sizeof x->shape, "%s N %d, C %d%s%s, mean %g, size %g", name, s->N, s->C,
+             s->add ? ", add" : "", s->frozen ? ", frozen" : "", s->mean, s->size);
     size_t n = (size_t)s->N * (size_t)s->C, C = (size_t)s->C, N = (size_t)s->N;
-    void *in = normal_n(x, n, x->t, 1.0, s->mean), *in_ref = copy_of(in, n, x->t),
-         *add = s->add ? normal(x, n, 1.0) : NULL;
+    void *in = normal_n(x, n, x->t, s->size, s->mean), *in_ref = copy_of(in, n, x->t),
+         *add = s->add ? normal(x, n, s->size) : NULL;
     const float *w = normal_f32(x, C, 1.0), *b = normal_f32(x, C, 1.0);
     float *mean = take(N * 4), *rstd = take(N * 4), *mean_ref = take(N * 4), *rstd_ref = take(N * 4);
     void *y = normal(x, n, 1.0), *y_ref = normal(x, n, 1.0);
@@ -68,7 +69,8 @@ static void norms(ctx *x) {
                                      .C = channels[k],
                                      .add = (i + k) % 2,
                                      .frozen = k % 3 == 0,
-                                     .mean = k % 4 == 3 ? 40.0 : 0.0};
+                                     .mean = k % 4 == 3 ? 40.0 : 0.0,
+                                     .size = k % 4 == 2 ? 1e-3 : 1.0};
                 /* LayerNorm of one channel is its bias, and rstd is eps^-1/2 whatever rounding leaves of the
                  * variance. */
                 if (!(layer && s.C == 1)) check_norm(x, &s, layer);

@@ -193,6 +193,25 @@ static void test_large_scores(void **state) {
     each_backend(1, sharp);
 }
 
+/* Shapes and intervals drawn at random: neighbours of every kind that a plan of tiles may meet. */
+static void drawn(ctx *x) {
+    for (int i = 0; i < 80; i++) {
+        const spec s = {.N = oc_rng_range(&x->rng, 1, 150),
+                        .NKV = oc_rng_range(&x->rng, 1, 3),
+                        .group = oc_rng_range(&x->rng, 1, 10),
+                        .HS = 4 * oc_rng_range(&x->rng, 2, 5),
+                        .pad = oc_rng_range(&x->rng, 0, 3),
+                        .kind = (kind)oc_rng_below(&x->rng, KINDS),
+                        .size = 1.0};
+        check(x, &s);
+    }
+}
+
+static void test_random_shapes(void **state) {
+    OC_UNUSED(state);
+    each_backend(1, drawn);
+}
+
 /* ---- Decoding ------------------------------------------------------------------------------------------ */
 
 static void check_decode(ctx *x, int NKV, int group, int HS, int pad) {
@@ -232,6 +251,7 @@ int main(void) {
         cmocka_unit_test(test_every_head_size),
         cmocka_unit_test(test_every_mask),
         cmocka_unit_test(test_large_scores),
+        cmocka_unit_test(test_random_shapes),
         cmocka_unit_test(test_decode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
