@@ -18,8 +18,7 @@ static void finish(const oc_bleu *s, double bleu[OC_NGRAM_MAX]) {
         for (int k = 0; k < OC_NGRAM_MAX; k++) bleu[k] *= exp(1 - 1 / ratio);
 }
 
-/* The length of the reference that is closest to n words; the shorter of two equally close ones. */
-static size_t closest_length(const oc_sentence *refs, size_t n_refs, size_t n) {
+size_t oc_bleu_closest_length(const oc_sentence *refs, size_t n_refs, size_t n) {
     size_t best = refs[0].n, best_d = SIZE_MAX;
     for (size_t i = 0; i < n_refs; i++) {
         size_t d = refs[i].n > n ? refs[i].n - n : n - refs[i].n;
@@ -49,7 +48,8 @@ static size_t count_correct(const oc_sentence *cand, const oc_sentence *refs, si
 
 void oc_bleu_add(oc_bleu *sum, double item[OC_NGRAM_MAX], const oc_sentence *cand, const oc_sentence *refs,
                  size_t n_refs, oc_gram_counter *cand_count, oc_gram_counter *ref_count) {
-    oc_bleu one = {.test_len = (double)cand->n, .ref_len = (double)closest_length(refs, n_refs, cand->n)};
+    oc_bleu one = {.test_len = (double)cand->n,
+                   .ref_len = (double)oc_bleu_closest_length(refs, n_refs, cand->n)};
     for (int k = 0; k < OC_NGRAM_MAX; k++) {
         one.guess[k] = cand->n > (size_t)k ? (double)(cand->n - (size_t)k) : 0;
         one.correct[k] = (double)count_correct(cand, refs, n_refs, k, cand_count, ref_count);

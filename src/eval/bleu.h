@@ -17,6 +17,10 @@ typedef struct oc_bleu {
 void oc_bleu_add(oc_bleu *sum, double item[OC_NGRAM_MAX], const oc_sentence *cand, const oc_sentence *refs,
                  size_t n_refs, oc_gram_counter *cand_count, oc_gram_counter *ref_count);
 
+/* The length of the reference that is closest to n words; the shorter of two equally close ones. n_refs > 0.
+ */
+size_t oc_bleu_closest_length(const oc_sentence *refs, size_t n_refs, size_t n);
+
 /* BLEU of everything that was added. */
 void oc_bleu_corpus(const oc_bleu *sum, double bleu[OC_NGRAM_MAX]);
 

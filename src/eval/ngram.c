@@ -3,9 +3,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-/* 1. Ids
- * --------------------------------------------------------------------------------------------------------------
- */
+/* 1. Ids ------------------------------------------------------------------------------------------------- */
 
 /* Words: open addressing over their bytes. N-grams: a longer one is (id of its first n-1 words, last word),
  * so that equal n-grams have equal ids without comparing text. Both tables keep at least half of their slots
@@ -211,9 +209,7 @@ void oc_sentence_free(oc_sentence *s) {
     *s = (oc_sentence){0};
 }
 
-/* 3. Counts
- * -----------------------------------------------------------------------------------------------------------
- */
+/* 3. Counts ---------------------------------------------------------------------------------------------- */
 
 oc_status oc_gram_counter_open(oc_gram_counter *c, size_t n_ids, size_t max_words, oc_error *err) {
     *c = (oc_gram_counter){0};

@@ -259,9 +259,7 @@ static void make_token(oc_ptb *p, const uint16_t *t, size_t n, ptb_action action
     if (b->len == 0) oc_strbuf_putc(b, '-'); /* nothing but soft hyphens */
 }
 
-/* 3. Public
- * -----------------------------------------------------------------------------------------------------------
- */
+/* 3. Public ---------------------------------------------------------------------------------------------- */
 
 static bool is_punctuation(const char *s, size_t n) {
     static const char *const marks[] = {"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"};

@@ -5,9 +5,7 @@
 
 #include "eval/ptb_unicode.h"
 
-/* 1. Data
- * -------------------------------------------------------------------------------------------------------------
- */
+/* 1. Data ------------------------------------------------------------------------------------------------ */
 
 /* A set of code units: sorted, disjoint ranges, lo and hi included. */
 typedef struct {
@@ -71,9 +69,7 @@ static oc_status grow(void *array, size_t *cap, size_t n, size_t size, oc_error 
     return OC_OK;
 }
 
-/* 2. Sets
- * -------------------------------------------------------------------------------------------------------------
- */
+/* 2. Sets ------------------------------------------------------------------------------------------------ */
 
 static oc_status set_add(charset *s, unsigned lo, unsigned hi, oc_error *err) {
     OC_TRY(grow(&s->r, &s->cap, s->n, sizeof *s->r, err));
@@ -546,9 +542,7 @@ static oc_status start_state(oc_lexer *lx, const int32_t *entries, size_t n_entr
     return intern_state(lx, n, state, err);
 }
 
-/* 5. Public
- * -----------------------------------------------------------------------------------------------------------
- */
+/* 5. Public ---------------------------------------------------------------------------------------------- */
 
 static oc_status build(oc_lexer *lx, oc_error *err) {
     int32_t *entry = oc_alloc(lx->n_rules * sizeof *entry);
