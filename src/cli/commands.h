@@ -4,6 +4,7 @@ OC_GROUP("Use a model")
 
 OC_GROUP("Measure")
 OC_COMMAND(score)
+OC_COMMAND(eval)
 
 OC_GROUP("Train")
 OC_COMMAND(train)

@@ -83,6 +83,9 @@ void oc_loader_capacity(const oc_loader *l, int *tokens, int *seqs, int *blocks,
 
 /* Tokens of a sample, each picture as tokens_per_image placeholders. */
 oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err);
+/* The same up to the last answer, which the model is to give: turns before it and the opening of its turn; with the plain
+ * template the pictures alone. max_length does not apply. */
+oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err);
 /* Pixels f32 [3, S, S] of one encoded picture; rng NULL: nothing random. */
 oc_status oc_image_pixels(float *out, const void *bytes, size_t size, const char *name, const oc_image_options *opt, oc_rng *rng, oc_error *err);
 

@@ -1,18 +1,25 @@
-/* A conversation as token ids with its pictures in place. */
+/* A conversation, or its prompt, as token ids with its pictures in place. */
 #include <string.h>
 
 #include "data/loader.h"
 
 enum { MAX_MESSAGES = 4100 };
 
-static oc_status render(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
+/* Everything, or with `prompt` what stands before the last answer and opens it. */
+static oc_status render(const oc_sample *s, const oc_text_options *opt, bool prompt, oc_chat_tokens *out, oc_error *err) {
+    if (opt->template == OC_TEMPLATE_PLAIN && prompt) {
+        OC_TRY(oc_chat_render_plain(opt->tokenizer, s->n_images, "", -1, out, err));
+        out->ids.len = (size_t)s->n_images; /* without the line end */
+        return OC_OK;
+    }
     if (opt->template == OC_TEMPLATE_PLAIN)
         return oc_chat_render_plain(opt->tokenizer, s->n_images, s->turn[s->n_turns - 1].text, opt->eos_token, out, err);
     oc_message message[MAX_MESSAGES];
     size_t n = 0;
     if (s->system) message[n++] = (oc_message){"system", s->system};
-    for (int i = 0; i < s->n_turns && n < MAX_MESSAGES; i++) message[n++] = (oc_message){s->turn[i].assistant ? "assistant" : "user", s->turn[i].text};
-    oc_chat_options chat = {.no_system = opt->no_system, .images = s->n_images > 0, .llava_labels = opt->llava_labels};
+    int turns = prompt ? s->n_turns - 1 : s->n_turns;
+    for (int i = 0; i < turns && n < MAX_MESSAGES; i++) message[n++] = (oc_message){s->turn[i].assistant ? "assistant" : "user", s->turn[i].text};
+    oc_chat_options chat = {.add_generation_prompt = prompt, .no_system = opt->no_system, .images = s->n_images > 0, .llava_labels = opt->llava_labels};
     return oc_chat_render(opt->tokenizer, message, n, &chat, out, err);
 }
 
@@ -29,21 +36,35 @@ static bool add(oc_chat_tokens *out, int32_t id, uint8_t answer) {
     return true;
 }
 
-oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
-    oc_chat_tokens t = {0};
-    oc_status st = render(s, opt, &t, err);
+/* Each picture's token as often as it takes tokens. */
+static oc_status expand(const oc_sample *s, const oc_text_options *opt, const oc_chat_tokens *t, oc_chat_tokens *out, oc_error *err) {
     oc_chat_tokens_clear(out);
     bool ok = true;
     int placed = 0;
-    for (size_t i = 0; st == OC_OK && ok && i < t.ids.len; i++) {
-        bool image = s->n_images > 0 && t.ids.data[i] == opt->image_token;
+    for (size_t i = 0; ok && i < t->ids.len; i++) {
+        bool image = s->n_images > 0 && t->ids.data[i] == opt->image_token;
         placed += image;
-        for (int k = 0; ok && k < (image ? opt->tokens_per_image : 1); k++) ok = add(out, t.ids.data[i], t.is_answer[i]);
+        for (int k = 0; ok && k < (image ? opt->tokens_per_image : 1); k++) ok = add(out, t->ids.data[i], t->is_answer[i]);
     }
-    if (st == OC_OK && !ok) st = oc_fail(err, OC_ERR_NOMEM, "out of memory for the tokens of a sample");
-    if (st == OC_OK && placed != s->n_images)
-        st = oc_fail(err, OC_ERR_FORMAT, "sample %s: %d pictures but %d places for them", s->id, s->n_images, placed);
+    if (!ok) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the tokens of a sample");
+    if (placed != s->n_images)
+        return oc_fail(err, OC_ERR_FORMAT, "sample %s: %d pictures but %d places for them", s->id, s->n_images, placed);
     out->n_images = placed;
+    return OC_OK;
+}
+
+oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
+    oc_chat_tokens t = {0};
+    oc_status st = render(s, opt, true, &t, err);
+    if (st == OC_OK) st = expand(s, opt, &t, out, err);
+    oc_chat_tokens_free(&t);
+    return st;
+}
+
+oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
+    oc_chat_tokens t = {0};
+    oc_status st = render(s, opt, false, &t, err);
+    if (st == OC_OK) st = expand(s, opt, &t, out, err);
     if (st == OC_OK && opt->max_length > 0 && out->ids.len > (size_t)opt->max_length) {
         for (size_t i = (size_t)opt->max_length; i < out->ids.len; i++)
             if (s->n_images > 0 && out->ids.data[i] == opt->image_token)

@@ -7,6 +7,7 @@
 
 const char *const oc_mask_names[OC_MASK_COUNT] = {"prefix", "causal", "isolated"};
 const char *const oc_aspect_names[OC_ASPECT_COUNT] = {"stretch", "pad", "pad_after"};
+const char *const oc_template_names[OC_TEMPLATE_COUNT] = {"chat", "plain"};
 
 enum { MAX_JSON = 16 << 20 };
 
@@ -181,12 +182,17 @@ static oc_status read_llava(oc_config *c, const json_t *o, const char *where, oc
     if (!bias) return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: a projector without biases is not supported", where);
     const json_t *own = json_object_get(o, "ocellus");
     if (!json_is_object(own)) return OC_OK;
-    int mask = (int)c->mask, aspect = (int)c->aspect;
+    int mask = (int)c->mask, aspect = (int)c->aspect, template = (int)c->template;
+    bool system_prompt = !c->no_system;
     OC_TRY(oc_json_get_int(own, "merge", 1, 64, &c->projector.merge, where, err));
     OC_TRY(oc_json_get_int(own, "projector_hidden", 1, 65536, &c->projector.hidden, where, err));
     OC_TRY(read_enum(own, "mask", oc_mask_names, OC_MASK_COUNT, &mask, where, err));
     OC_TRY(read_enum(own, "aspect", oc_aspect_names, OC_ASPECT_COUNT, &aspect, where, err));
+    OC_TRY(read_enum(own, "template", oc_template_names, OC_TEMPLATE_COUNT, &template, where, err));
+    OC_TRY(oc_json_get_bool(own, "system_prompt", &system_prompt, where, err));
     c->mask = (oc_mask)mask;
+    c->template = (oc_template)template;
+    c->no_system = !system_prompt;
     c->aspect = (oc_aspect)aspect;
     return OC_OK;
 }
@@ -285,13 +291,14 @@ static json_t *text_json(const oc_text_config *t) {
 static json_t *model_json(const oc_config *c, const char *stage) {
     json_t *o;
     if (c->has_vision && c->has_text) {
-        o = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:b, s:o, s:o, s:{s:s, s:s, s:i, s:i}}", "architectures",
+        o = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:b, s:o, s:o, s:{s:s, s:s, s:i, s:i, s:s, s:b}}", "architectures",
                       "LlavaForConditionalGeneration", "model_type", "llava", "image_token_index", c->image_token,
                       "image_seq_length", oc_config_tokens_per_image(c), "vision_feature_layer", c->vision.feature_layer,
                       "vision_feature_select_strategy", "full", "projector_hidden_act", act_name(c->projector.act),
                       "multimodal_projector_bias", 1, "tie_word_embeddings", (int)c->text.tied, "vision_config", vision_json(&c->vision),
                       "text_config", text_json(&c->text), "ocellus", "mask", oc_mask_names[c->mask], "aspect",
-                      oc_aspect_names[c->aspect], "merge", c->projector.merge, "projector_hidden", c->projector.hidden);
+                      oc_aspect_names[c->aspect], "merge", c->projector.merge, "projector_hidden", c->projector.hidden,
+                      "template", oc_template_names[c->template], "system_prompt", !c->no_system);
         if (o && stage) json_object_set_new(json_object_get(o, "ocellus"), "stage", json_string(stage));
     } else if (c->has_vision) {
         o = vision_json(&c->vision);

@@ -13,12 +13,12 @@
 
 #include "base/base.h"
 #include "compute/compute.h"
-#include "data/resize.h"
+#include "data/loader.h"
 
 /* Who sees whom in the decoder (DESIGN 1). */
 typedef enum { OC_MASK_PREFIX, OC_MASK_CAUSAL, OC_MASK_ISOLATED, OC_MASK_COUNT } oc_mask;
 
-enum { OC_ASPECT_COUNT = OC_ASPECT_PAD_AFTER + 1 };
+enum { OC_ASPECT_COUNT = OC_ASPECT_PAD_AFTER + 1, OC_TEMPLATE_COUNT = OC_TEMPLATE_PLAIN + 1 };
 
 typedef struct oc_vision_config {
     int hidden, layers, heads, mlp, image_size, patch_size;
@@ -48,6 +48,8 @@ typedef struct oc_config {
     int eos_token, pad_token; /* -1: none */
     oc_mask mask;
     oc_aspect aspect;
+    oc_template template; /* how conversations were written in training; foreign models: chat */
+    bool no_system;       /* ... without a system turn of their own */
     float image_mean[3], image_std[3];
 } oc_config;
 
@@ -70,5 +72,6 @@ oc_status oc_config_save(const oc_config *c, const char *dir, const char *stage,
 
 extern const char *const oc_mask_names[OC_MASK_COUNT];
 extern const char *const oc_aspect_names[OC_ASPECT_COUNT];
+extern const char *const oc_template_names[OC_TEMPLATE_COUNT]; /* "chat", "plain" */
 
 #endif

@@ -98,8 +98,8 @@ static oc_status open_loader(stage_run *s, oc_error *err) {
     lo.group_by_image = st->group_by_image;
     lo.captions_per_image = st->captions_per_image;
     lo.ahead = s->accumulate + 2;
-    lo.text.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
-    lo.text.no_system = !st->system_prompt;
+    lo.text.template = s->m->cfg.template;
+    lo.text.no_system = s->m->cfg.no_system;
     lo.text.max_length = OC_MIN(st->max_length, s->m->decoder.max_rope);
     return oc_loader_open(&s->loader, &lo, s->pos.data, err);
 }
@@ -242,6 +242,8 @@ static oc_status open_stage(stage_run *s, const char *resumed, oc_error *err) {
     s->accumulate = (st->batch + micro_batch(st) - 1) / micro_batch(st);
     s->mask = st->mask <= OC_RECIPE_MASK_ISOLATED ? MASK[st->mask] : s->m->cfg.mask;
     s->m->cfg.mask = s->mask; /* remembered with the model: this is how it was trained last */
+    s->m->cfg.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
+    s->m->cfg.no_system = !st->system_prompt;
     OC_TRY(oc_alloc_for(&s->pending, (size_t)s->accumulate * sizeof *s->pending, "batches", err));
     OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err)); /* moments start anew in each stage */
     OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));

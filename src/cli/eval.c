@@ -1,0 +1,105 @@
+/* ocellus eval: captions of a data set's pictures, scored against its references. */
+#include <string.h>
+
+#include "base/log.h"
+#include "cli/session.h"
+#include "eval/evaluate.h"
+
+static struct {
+    const char *data, *images, *prompt, *suffix, *split, *out;
+    int kind, template, limit, batch;
+    bool shuffle_images, no_system, lowercase, json;
+    oc_model_settings model;
+    oc_decoding_settings decoding;
+} opt = {.batch = 32, .decoding = OC_DECODING_DEFAULTS};
+
+static const oc_option options[] = {
+    {"--data", OPT_STRING | OPT_REQUIRED, &opt.data, "FILE", "annotations: pictures with their references"},
+    {"--kind", OPT_ENUM, &opt.kind, "auto|llava|coco|karpathy|vqa", "format of the annotations; auto: by what the file's name ends with, else coco"},
+    {"--images", OPT_STRING, &opt.images, "WHERE", "folder, tar file or pattern of tar files; default: the folder of --data"},
+    {"--split", OPT_STRING, &opt.split, "NAME", "karpathy: train, val, test or all; default: test"},
+    {"--limit", OPT_INT, &opt.limit, "0..", "so many pictures at most, from the beginning; 0: all"},
+    {"--batch", OPT_INT, &opt.batch, "1..4096", "prompts at once"},
+    {"--prompt", OPT_STRING, &opt.prompt, "TEXT", "question for caption files; default: \"Provide a one-sentence caption for the provided image.\""},
+    {"--prompt-suffix", OPT_STRING, &opt.suffix, "TEXT", "appended to every question"},
+    {"--template", OPT_ENUM, &opt.template, "model|chat|plain", "how prompts are written; model: as it was trained"},
+    {"--no-system", OPT_FLAG, &opt.no_system, NULL, "with --template chat: no system turn"},
+    {"--lowercase", OPT_FLAG, &opt.lowercase, NULL, "references in lower case (scores do not depend on it)"},
+    {"--shuffle-images", OPT_FLAG, &opt.shuffle_images, NULL, "control: show another picture than the one asked about"},
+    {"--out", OPT_STRING, &opt.out, "DIR", "write results.json (COCO format), items.jsonl and scores.json"},
+    {"--json", OPT_FLAG, &opt.json, NULL, "print one JSON object"},
+    OC_DECODING_OPTIONS(opt.decoding),
+    OC_MODEL_OPTIONS(opt.model),
+    {0}};
+
+static bool ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), k = strlen(end);
+    return n >= k && !strcmp(s + n - k, end);
+}
+
+static oc_dataset_kind data_kind(void) {
+    static const oc_dataset_kind kind[] = {OC_DATASET_COCO, OC_DATASET_LLAVA, OC_DATASET_COCO, OC_DATASET_KARPATHY, OC_DATASET_VQA};
+    if (opt.kind == 0 && ends_with(opt.data, "llava.json")) return OC_DATASET_LLAVA;
+    if (opt.kind == 0 && (ends_with(opt.data, "vqa.jsonl") || ends_with(opt.data, "vqa.json"))) return OC_DATASET_VQA;
+    return kind[opt.kind];
+}
+
+static oc_status open_data(oc_dataset **d, oc_error *err) {
+    oc_dataset_options o = {.kind = data_kind(), .json = opt.data, .images = opt.images, .prompt = opt.prompt, .prompt_suffix = opt.suffix,
+                            .split = opt.split, .lowercase = opt.lowercase};
+    if (o.kind == OC_DATASET_KARPATHY && !o.split) o.split = "test";
+    return oc_dataset_open(d, &o, err);
+}
+
+static void print_scores(const oc_evaluation *e) {
+    for (int i = 0; i < OC_SCORE_COUNT; i++) printf("%-15s %6.2f\n", oc_score_name((oc_score)i), 100 * e->caption.v[i]);
+    printf("%-15s %6zu pictures, %zu references\n", "of", e->n, e->n_references);
+}
+
+static oc_status evaluate(oc_session *s, const oc_dataset *d, const oc_evaluate_options *eo, oc_error *err) {
+    oc_evaluation e;
+    OC_TRY(oc_evaluate(&e, &s->model, s->tokenizer, d, eo, err));
+    oc_log(OC_LOG_INFO, "%zu pictures: %.1f s for reading them, %.1f s for %lld tokens", e.n, e.picture_s, e.generate_s, (long long)e.new_tokens);
+    oc_status st = opt.out ? oc_evaluation_save(&e, opt.out, err) : OC_OK;
+    if (st == OC_OK && opt.json) st = oc_print_json(oc_evaluation_json(&e), err);
+    else if (st == OC_OK) print_scores(&e);
+    oc_evaluation_free(&e);
+    return st;
+}
+
+static int run(int n_args, char **args, oc_error *err) {
+    OC_UNUSED(n_args);
+    oc_evaluate_options eo = {.limit = opt.limit, .batch = opt.batch, .shuffle_images = opt.shuffle_images};
+    int usage = oc_decoding_options(&eo.generate, &opt.decoding, err);
+    if (usage) return usage;
+    if (opt.no_system && opt.template != 1) return oc_usage(err, "--no-system goes with --template chat");
+    oc_session s;
+    oc_dataset *d = NULL;
+    oc_status st = oc_session_open(&s, args[0], &opt.model, true, err);
+    if (st != OC_OK) return (int)st;
+    OC_GO(oc_session_needs_vlm(&s, args[0], err));
+    if (opt.template) {
+        s.model.cfg.template = opt.template == 1 ? OC_TEMPLATE_CHAT : OC_TEMPLATE_PLAIN;
+        s.model.cfg.no_system = opt.no_system;
+    }
+    OC_GO(open_data(&d, err));
+    OC_GO(evaluate(&s, d, &eo, err));
+done:
+    oc_dataset_close(d);
+    oc_session_close(&s);
+    return (int)st;
+}
+
+const oc_command oc_command_eval = {
+    .name = "eval",
+    .summary = "Measure a model on a data set",
+    .positional = "MODEL",
+    .min_args = 1,
+    .max_args = 1,
+    .details = "Captions every picture once and scores it against all its references: BLEU-1 to 4, ROUGE-L and CIDEr as the COCO\n"
+               "evaluation computes them, times 100.\n\n"
+               "  ocellus eval runs/flickr8k/model --data val_coco.json --images val.tar --out eval\n"
+               "  ocellus eval runs/flickr8k/model --data val_coco.json --images val.tar --shuffle-images",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,66 @@
+#include "cli/session.h"
+
+#include <string.h>
+
+#include "base/log.h"
+
+int oc_decoding_options(oc_generate_options *out, const oc_decoding_settings *s, oc_error *err) {
+    bool sampling = s->temperature > 0;
+    if (s->beams > 1 && sampling) return oc_usage(err, "--beams and --temperature exclude each other");
+    if (!sampling && (s->top_k > 0 || (s->top_p > 0 && s->top_p < 1))) return oc_usage(err, "--top-k and --top-p need --temperature above 0");
+    *out = (oc_generate_options){.max_new_tokens = s->max_new_tokens, .beams = s->beams, .length_penalty = s->length_penalty,
+                                 .use_length_penalty = true, .temperature = s->temperature, .top_p = s->top_p, .top_k = s->top_k,
+                                 .seed = (uint64_t)s->seed};
+    return OC_OK;
+}
+
+static oc_dtype choose_dtype(const oc_model_settings *o, const oc_compute *c) {
+    if (o->dtype) return o->dtype == 2 ? OC_BF16 : OC_F32;
+    return oc_compute_has_native_bf16(c) ? OC_BF16 : OC_F32;
+}
+
+/* Ids that the tokenizer gives must have a row in the embedding table. */
+static oc_status check_pair(const oc_session *s, const char *dir, oc_error *err) {
+    int ids = (int)oc_tokenizer_vocab_size(s->tokenizer), rows = s->model.cfg.text.vocab;
+    if (!s->model.cfg.has_text || ids <= rows) return OC_OK;
+    return oc_fail(err, OC_ERR_FORMAT, "%s: the tokenizer has %d ids, the decoder only %d rows; they do not belong together", dir, ids, rows);
+}
+
+oc_status oc_session_open(oc_session *s, const char *dir, const oc_model_settings *o, bool with_tokenizer, oc_error *err) {
+    memset(s, 0, sizeof *s);
+    oc_status st;
+    double start = oc_now();
+    OC_GO(oc_compute_open(&s->compute, &(oc_compute_options){.threads = o->threads, .backend = o->backend}, err));
+    oc_dtype t = choose_dtype(o, s->compute);
+    OC_GO(oc_weights_open(&s->model, s->compute, dir, t, err));
+    if (with_tokenizer) {
+        OC_GO(oc_tokenizer_open(&s->tokenizer, dir, err));
+        OC_GO(check_pair(s, dir, err));
+    }
+    oc_log(OC_LOG_DEBUG, "%s: opened in %.2f s; %s, %s", dir, oc_now() - start, oc_compute_describe(s->compute), t == OC_BF16 ? "bf16" : "float32");
+done:
+    if (st != OC_OK) oc_session_close(s);
+    return st;
+}
+
+void oc_session_close(oc_session *s) {
+    oc_vlm_close(&s->model);
+    oc_tokenizer_close(s->tokenizer);
+    if (s->compute) oc_compute_close(s->compute);
+    memset(s, 0, sizeof *s);
+}
+
+oc_status oc_session_needs_vlm(const oc_session *s, const char *dir, oc_error *err) {
+    const oc_config *c = &s->model.cfg;
+    if (c->has_vision && c->has_text) return OC_OK;
+    return oc_fail(err, OC_ERR_ARG, "%s: a lone %s; ocellus init joins a vision encoder and a decoder", dir, c->has_text ? "decoder" : "vision encoder");
+}
+
+oc_status oc_print_json(json_t *o, oc_error *err) {
+    char *text = o ? json_dumps(o, JSON_REAL_PRECISION(9)) : NULL;
+    json_decref(o);
+    if (!text) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the result");
+    puts(text);
+    free(text);
+    return OC_OK;
+}

@@ -1,0 +1,59 @@
+/* Evaluation of a model on a data set: prompts in batches, answers generated, then scored.
+ *
+ *     oc_evaluation e;
+ *     OC_TRY(oc_evaluate(&e, model, tokenizer, dataset, &(oc_evaluate_options){.batch = 32}, err));
+ *     printf("CIDEr %.1f\n", 100 * e.caption.v[OC_SCORE_CIDER]);
+ *     oc_evaluation_free(&e);
+ *
+ * Captions: one per picture, from the prompt of its first sample; the references are the last answers of all samples
+ * that show it. The prompt is rendered as in training (the configuration remembers template and system turn), and a
+ * picture that several prompts of a batch show is encoded once. */
+#ifndef OC_EVAL_EVALUATE_H
+#define OC_EVAL_EVALUATE_H
+
+#include "base/json.h"
+#include "eval/caption_metrics.h"
+#include "model/prompt.h"
+
+typedef struct oc_evaluate_options {
+    int limit;           /* pictures at most; 0: all */
+    int batch;           /* prompts at once; 0: 32 */
+    bool shuffle_images; /* the control: every picture is replaced by another one, which is the same in each run */
+    bool quiet;          /* no progress bar */
+    oc_generate_options generate; /* eos and want_attention are set by the call */
+} oc_evaluate_options;
+
+/* What became of one sample. Strings marked (d) belong to the data set. */
+typedef struct oc_evaluated {
+    const char *id, *image;  /* (d) */
+    const char *shown;       /* (d) the picture that the model saw: another one with shuffle_images */
+    const char *prompt;      /* (d) the last human turn */
+    const char *const *reference; /* (d) [n_references], the array belongs to the evaluation */
+    size_t n_references;
+    char *answer;
+    int n_tokens;            /* generated, the end token included */
+    double logprob;          /* their sum; with beams the score */
+    bool finished;           /* false: cut off at max_new_tokens */
+    oc_caption_scores caption;
+} oc_evaluated;
+
+typedef struct oc_evaluation {
+    oc_evaluated *item;
+    size_t n, n_references, n_images; /* n_images: pictures encoded */
+    const char **references;          /* [n_references] */
+    oc_caption_scores caption;        /* of the corpus */
+    double picture_s, generate_s, score_s;
+    int64_t prompt_tokens, new_tokens;
+} oc_evaluation;
+
+/* The data set must outlive *out. Reserves the model's arena anew: who goes on training reserves again. On failure *out
+ * is empty. OC_ERR_INTERRUPTED on SIGINT. */
+oc_status oc_evaluate(oc_evaluation *out, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err);
+void oc_evaluation_free(oc_evaluation *e);
+
+/* Scores, counts and times as a new JSON object; NULL when memory is out. */
+json_t *oc_evaluation_json(const oc_evaluation *e);
+/* DIR/results.json in the COCO result format, DIR/items.jsonl with everything about each item, and DIR/scores.json. */
+oc_status oc_evaluation_save(const oc_evaluation *e, const char *dir, oc_error *err);
+
+#endif
