@@ -195,10 +195,18 @@ static oc_status add_pictures(oc_loader *l, workspace *w, oc_batch *b, const oc_
     return OC_OK;
 }
 
-static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, const oc_sample *s, const int32_t *image, oc_error *err) {
+/* Hides some of the answer tokens of the sequence that was appended last. */
+static void drop_tokens(const oc_loader *l, const workspace *w, oc_batch *b, oc_rng *rng) {
+    int first = b->seq_start[b->n_seq - 1];
+    for (size_t i = 0; i < w->tokens.ids.len; i++)
+        if (w->tokens.is_answer[i] && oc_rng_uniform(rng) < l->opt.text.token_drop) b->token[first + (int)i] = l->opt.text.drop_token;
+}
+
+static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, const oc_sample *s, const int32_t *image, oc_rng *rng, oc_error *err) {
     OC_TRY(oc_sample_tokens(s, &l->opt.text, &w->tokens, err));
     if (!oc_batch_append(b, w->tokens.ids.data, w->tokens.is_answer, (int)w->tokens.ids.len, l->opt.text.image_token, image, s->n_images))
         return oc_fail(err, OC_ERR_ARG, "sample %s: %zu tokens do not fit into what is left of the batch; raise max_tokens", s->id, w->tokens.ids.len);
+    if (l->opt.text.token_drop > 0) drop_tokens(l, w, b, rng);
     return OC_OK;
 }
 
@@ -231,12 +239,12 @@ static oc_status add_unit(oc_loader *l, workspace *w, oc_batch *b, unit_ref u, i
         for (int i = 0; i < k && st == OC_OK; i++) {
             oc_dataset_sample(u.dataset, w->pick[i], &s);
             if (i == 0) st = add_pictures(l, w, b, u.dataset, &s, image, &rng, err);
-            if (st == OC_OK) st = add_sequence(l, w, b, &s, image, err);
+            if (st == OC_OK) st = add_sequence(l, w, b, &s, image, &rng, err);
         }
     } else {
         oc_dataset_sample(u.dataset, u.index, &s);
         st = add_pictures(l, w, b, u.dataset, &s, image, &rng, err);
-        if (st == OC_OK) st = add_sequence(l, w, b, &s, image, err);
+        if (st == OC_OK) st = add_sequence(l, w, b, &s, image, &rng, err);
     }
     if (st != OC_OK) {
         b->N = before.N, b->n_seq = before.n_seq, b->n_blocks = before.n_blocks;

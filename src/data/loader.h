@@ -31,6 +31,8 @@ typedef struct oc_text_options {
     int32_t image_token, eos_token; /* eos: what ends the answer in the plain template */
     int tokens_per_image, max_length; /* longer sequences lose the end of their last answer */
     bool no_system, llava_labels;
+    double token_drop;        /* probability that an answer's token is hidden from the tokens after it (word dropout, Bowman et al., */
+    int32_t drop_token;       /* arXiv 1511.06349): drop_token stands in its row; labels stay */
 } oc_text_options;
 
 /* One data set of a mixture. */

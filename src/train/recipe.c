@@ -155,6 +155,7 @@ static const oc_setting stage_table[] = {
     BOOL(oc_recipe_stage, "system_prompt", system_prompt, "true", "chat: put in the template's system turn where a sample has none"),
     BOOL(oc_recipe_stage, "group_by_image", group_by_image, "false", "an image's samples go into one batch together; the image is encoded once"),
     INT(oc_recipe_stage, "captions_per_image", captions_per_image, "0..1000", "0", "with group_by_image: samples drawn of each image; 0: all"),
+    NUM(oc_recipe_stage, "token_drop", token_drop, "0..0.9", "0", "part of the answer's input tokens that is hidden, so that the picture counts more"),
     NUM(oc_recipe_stage, "ema", ema, "0..0.99999", "0", "decay of averaged weights, which are then saved; 0: off"),
     LIST(oc_recipe_stage, "datasets", datasets, dataset_table, oc_recipe_dataset, "what is learned from"),
     INT(oc_recipe_stage, "save_every", save_every, "0..1000000000", "0", "steps between checkpoints; 0: at the end only"),
@@ -284,14 +285,12 @@ static oc_status check_new(const oc_recipe *r, oc_error *err) {
     return check_heads(r, t->line, "model.new.text", t->hidden, t->heads, 2, err);
 }
 
-/* Each tower has one source, or init has all. */
+/* Each tower has a source, or init has all. With both, `new` gives the sizes of pretraining and `towers` what it wrote. */
 static oc_status check_model(const oc_recipe *r, oc_error *err) {
     const oc_recipe_model *m = &r->model;
     bool new_vision = m->fresh.vision.line, new_text = m->fresh.text.line;
     if (m->init && (m->towers.line || m->fresh.line || m->projector.line))
         return fail_rule(r, m->line, "model", "init is a whole model: towers, new and projector don't go with it", err);
-    if (m->towers.vision && new_vision) return fail_rule(r, m->line, "model", "give towers.vision or new.vision, not both", err);
-    if (m->towers.text && new_text) return fail_rule(r, m->line, "model", "give towers.text or new.text, not both", err);
     OC_TRY(check_new(r, err));
     if (r->stages.n == 0 || m->init) return OC_OK;
     if (!m->towers.vision && !new_vision)

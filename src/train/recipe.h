@@ -132,6 +132,7 @@ typedef struct oc_recipe_stage {
     oc_recipe_template chat_template;
     int max_length, captions_per_image; /* captions_per_image 0: all */
     bool system_prompt, group_by_image;
+    double token_drop;
     double ema; /* decay of the averaged weights, 0: off */
     oc_list datasets; /* of oc_recipe_dataset */
     int save_every, eval_every; /* steps; 0: at the end only */

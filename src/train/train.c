@@ -100,6 +100,8 @@ static oc_status open_loader(stage_run *s, oc_error *err) {
     lo.ahead = s->accumulate + 2;
     lo.text.template = s->m->cfg.template;
     lo.text.no_system = s->m->cfg.no_system;
+    lo.text.token_drop = st->token_drop;
+    lo.text.drop_token = s->m->cfg.pad_token >= 0 ? s->m->cfg.pad_token : 0;
     lo.text.max_length = OC_MIN(st->max_length, s->m->decoder.max_rope);
     return oc_loader_open(&s->loader, &lo, s->pos.data, err);
 }

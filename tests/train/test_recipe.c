@@ -56,7 +56,7 @@ static void every_key(void **state) {
     assert_int_equal(s->mask, OC_RECIPE_MASK_CAUSAL);
     assert_int_equal(s->chat_template, OC_RECIPE_TEMPLATE_PLAIN);
     assert_int_equal(s->datasets.n, 2);
-    assert_true(s->group_by_image && s->captions_per_image == 1 && s->max_length == 77 && !s->system_prompt);
+    assert_true(s->group_by_image && s->captions_per_image == 1 && s->max_length == 77 && s->token_drop == 0.25 && !s->system_prompt);
     const oc_recipe_dataset *d = oc_recipe_dataset_at(&s->datasets, 0);
     assert_int_equal(d->kind, OC_RECIPE_DATA_COCO);
     assert_string_equal(d->json, OC_TEST_DATA "/recipe/../photos/deep/captions.json");
@@ -194,7 +194,6 @@ static const struct {
     {"model: {new: {vision: {hidden: 64, layers: 1, heads: 2, mlp: 64, image_size: 32, patch_size: 33}}}", "patch_size is larger"},
     {"model: {new: {text: {hidden: 60, layers: 1, heads: 4, mlp: 64}}}", "not a multiple of twice 4 heads"},
     {"model: {new: {text: {hidden: 64, layers: 1, heads: 4, kv_heads: 3, mlp: 64}}}", "multiple of kv_heads"},
-    {"model: {towers: {text: t}, new: {text: {hidden: 64, layers: 1, heads: 4, mlp: 64}}}", "not both"},
     {"pretrain_vision: {steps: 1}", "pretrain_vision: datasets: at least one"},
     {"pretrain_text: {steps: 1}", "pretrain_text: files or datasets"},
 };
