@@ -3,6 +3,7 @@
 OC_GROUP("Use a model")
 
 OC_GROUP("Measure")
+OC_COMMAND(report)
 OC_COMMAND(score)
 OC_COMMAND(eval)
 
