@@ -129,6 +129,9 @@ static const char *value_name(const oc_option *o) {
     }
 }
 
+/* A space where no line ends, until wrap prints it. */
+#define HARD_SPACE "\1"
+
 /* Adds "(default ...)" and the like to the text. */
 static void describe_value(const oc_option *o, oc_strbuf *text) {
     int kind = kind_of(o);
@@ -136,15 +139,15 @@ static void describe_value(const oc_option *o, oc_strbuf *text) {
     if ((kind == OPT_INT || kind == OPT_DOUBLE) && o->spec) oc_strbuf_printf(text, " [%s]", o->spec);
     if (o->kind & OPT_REQUIRED) return oc_strbuf_puts(text, " (required)");
     switch (kind) {
-    case OPT_INT: oc_strbuf_printf(text, " (default %d)", *(int *)o->field); break;
-    case OPT_DOUBLE: oc_strbuf_printf(text, " (default %g)", *(double *)o->field); break;
+    case OPT_INT: oc_strbuf_printf(text, " (default" HARD_SPACE "%d)", *(int *)o->field); break;
+    case OPT_DOUBLE: oc_strbuf_printf(text, " (default" HARD_SPACE "%g)", *(double *)o->field); break;
     case OPT_STRING:
-        if (*(const char **)o->field) oc_strbuf_printf(text, " (default %s)", *(const char **)o->field);
+        if (*(const char **)o->field) oc_strbuf_printf(text, " (default" HARD_SPACE "%s)", *(const char **)o->field);
         break;
     case OPT_ENUM: {
         int len;
         const char *word = oc_word_at(o->spec, *(int *)o->field, &len);
-        oc_strbuf_printf(text, " (default %.*s)", len, word);
+        oc_strbuf_printf(text, " (default" HARD_SPACE "%.*s)", len, word);
         break;
     }
     default: break;
@@ -159,7 +162,7 @@ static void wrap(const char *text, int column, oc_strbuf *out) {
             oc_strbuf_printf(out, "\n%*s", HELP_COLUMN, "");
             column = HELP_COLUMN;
         } else if (column > HELP_COLUMN) oc_strbuf_putc(out, ' '), column++;
-        oc_strbuf_add(out, text, (size_t)word);
+        for (int i = 0; i < word; i++) oc_strbuf_putc(out, text[i] == HARD_SPACE[0] ? ' ' : text[i]);
         column += word;
         text += word;
         text += strspn(text, " ");
