@@ -1,8 +1,8 @@
 /* The f32 kernel of the blocked product (gemm/blocked.c): a unit of k is one float. It also multiplies bf16 operands,
  * widened while they are packed, on processors that have no bf16 instruction. */
-#include "compute/cpu/avx512/gemm_finish.h"
 #include "compute/cpu/avx512/gemm_pack.h"
 #include "compute/cpu/avx512/gemm_tile.h"
+#include "compute/cpu/gemm/finish.h"
 
 static inline __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
     return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), sum);
@@ -11,21 +11,21 @@ static inline __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
 /* 16 values; those of an f32 matrix that counts as bf16 are rounded. */
 static inline __m512 read16(const oc_gemm_operand *from, oc_dtype t, size_t at, __mmask16 m) {
     __m512 v = load16(from->p, at, from->type, m);
-    return t != from->type ? widen(narrow(v)) : v;
+    return t != from->type ? v_from_bf16(v_to_bf16(v)) : v;
 }
 
 /* Rows of the source are columns of the panel: 16 x 16 pieces are transposed. */
 static void pack_transposed(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int units, int j0, int cols) {
     for (int j = 0; j < cols; j += 16)
         for (int u = 0; u < units; u += 16) {
-            __m512i r[16];
+            __m512 r[16];
             __mmask16 m = lanes(units - u);
             for (int i = 0; i < 16; i++)
-                r[i] = j + i >= cols ? _mm512_setzero_si512()
-                                     : _mm512_castps_si512(read16(from, t, (size_t)(j0 + j + i) * from->ld + (size_t)(k0 + u), m));
-            transpose16(r);
+                r[i] = j + i >= cols ? _mm512_setzero_ps()
+                                     : read16(from, t, (size_t)(j0 + j + i) * from->ld + (size_t)(k0 + u), m);
+            v_transpose(r);
             for (int i = 0; i < OC_MIN(16, units - u); i++)
-                _mm512_store_si512(out + ((size_t)(u + i) * OC_GEMM_PANEL + (size_t)j) * 4, r[i]);
+                _mm512_store_ps(out + ((size_t)(u + i) * OC_GEMM_PANEL + (size_t)j) * 4, r[i]);
         }
 }
 

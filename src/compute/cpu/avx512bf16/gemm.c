@@ -1,8 +1,8 @@
 /* The bf16 kernel of the blocked product (gemm/blocked.c): a unit of k is two neighbouring bf16 values, which VDPBF16PS
  * multiplies and adds to an f32 sum. Its adder rounds to nearest even and flushes denormals. */
-#include "compute/cpu/avx512/gemm_finish.h"
 #include "compute/cpu/avx512/gemm_pack.h"
 #include "compute/cpu/avx512/gemm_tile.h"
+#include "compute/cpu/gemm/finish.h"
 
 static inline __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
     return _mm512_dpbf16_ps(sum, (__m512bh)a, (__m512bh)b);
@@ -22,14 +22,14 @@ static inline __m512i read32(const oc_gemm_operand *from, size_t at, int n) {
 static void pack_transposed(char *out, const oc_gemm_operand *from, int k0, int k, int j0, int cols) {
     for (int j = 0; j < cols; j += 16)
         for (int q = 0; q < k; q += 32) {
-            __m512i r[16];
+            __m512 r[16];
             for (int i = 0; i < 16; i++)
-                r[i] = j + i >= cols ? _mm512_setzero_si512()
-                                     : read32(from, (size_t)(j0 + j + i) * from->ld + (size_t)(k0 + q), k - q);
-            transpose16(r);
+                r[i] = j + i >= cols ? _mm512_setzero_ps()
+                                     : _mm512_castsi512_ps(read32(from, (size_t)(j0 + j + i) * from->ld + (size_t)(k0 + q), k - q));
+            v_transpose(r);
             int units = OC_MIN(16, (k - q + 1) / 2);
             for (int i = 0; i < units; i++)
-                _mm512_store_si512(out + ((size_t)(q / 2 + i) * OC_GEMM_PANEL + (size_t)j) * 4, r[i]);
+                _mm512_store_ps(out + ((size_t)(q / 2 + i) * OC_GEMM_PANEL + (size_t)j) * 4, r[i]);
         }
 }
 

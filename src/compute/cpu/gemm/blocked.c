@@ -51,7 +51,7 @@ typedef struct plan {
     const oc_gemm *g;
     bool a_packed, direct;        /* direct: sums are made in C itself */
     int kc, k_blocks;             /* elements of k per block, a multiple of the kernel's unit */
-    int rows, row_tasks, col_tasks;
+    int threads, rows, row_tasks, col_tasks;
     bool columns_first;           /* the order of tasks: a thread goes along columns first */
     side a, b;
     size_t sum_bytes;
@@ -62,8 +62,8 @@ static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 /* ---- The plan ------------------------------------------------------------------------------------------------------- */
 
 /* Rows per task: few enough that all threads get the same number of tasks, where the matrix is large enough. */
-static void cut_rows(plan *p, int threads) {
-    int m = p->g->m, step = p->a_packed ? NR : MR;
+static void cut_rows(plan *p) {
+    int m = p->g->m, threads = p->threads, step = p->a_packed ? NR : MR;
     int tasks = ceil_div(m, p->a_packed ? ROWS_PACKED : ROWS);
     while (tasks * p->col_tasks < 4 * threads && ceil_div(m, tasks) > 2 * ROWS_MIN) tasks++;
     for (int i = 1; i < threads && tasks * p->col_tasks % threads && ceil_div(m, tasks) > 2 * ROWS_MIN; i++) tasks++;
@@ -78,16 +78,18 @@ static void plan_store(side *s, const plan *p, int uses) {
     s->bytes = s->keep ? block * (size_t)p->k_blocks : block;
 }
 
-static plan make_plan(const oc_gemm_kernel *kernel, const oc_gemm *g, int threads) {
+static plan make_plan(const oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g) {
+    enum { PER_CYCLE = 16 }; /* multiplications in the time of one element of other loops */
     plan p = {.kernel = kernel, .g = g, .b = {.from = g->b, .size = g->n, .panels = OC_GEMM_GROUP / NR}};
     p.a_packed = g->a.trans || g->a.type != kernel->type || (g->k % kernel->unit && !g->a_padded);
     p.direct = g->c_type == OC_F32 && !g->e && !g->sink;
+    p.threads = oc_cpu_team(c, (size_t)g->m * (size_t)g->n * (size_t)g->k / PER_CYCLE);
     int units = ceil_div(g->k, kernel->unit);
     p.k_blocks = ceil_div(units, p.a_packed ? KC_PACKED : KC);
     p.kc = ceil_div(units, p.k_blocks) * kernel->unit;
     p.k_blocks = ceil_div(g->k, p.kc);
     p.col_tasks = ceil_div(g->n, OC_GEMM_GROUP);
-    cut_rows(&p, threads);
+    cut_rows(&p);
     plan_store(&p.b, &p, p.row_tasks);
     if (p.a_packed) {
         p.a = (side){.from = g->a, .size = g->m, .panels = p.rows / NR};
@@ -117,7 +119,7 @@ static void share(oc_compute *c, const plan *p, side *s) {
     int panels = ceil_div(s->size, NR);
     s->bytes = 0;
     s->shared = oc_gemm_buffer(c, OC_GEMM_BUFFER_PANELS, block_at(p, panels, p->kc) * (size_t)p->k_blocks);
-#pragma omp parallel for num_threads(c->threads) collapse(2)
+#pragma omp parallel for num_threads(p->threads) collapse(2)
     for (int b = 0; b < p->k_blocks; b++)
         for (int j = 0; j < panels; j++) {
             int k0 = b * p->kc, k = OC_MIN(p->kc, p->g->k - k0);
@@ -201,7 +203,7 @@ typedef struct cursor {
 } cursor;
 
 static void run_plan(oc_compute *c, const plan *p) {
-    int tasks = p->row_tasks * p->col_tasks, threads = OC_MIN(c->threads, tasks);
+    int tasks = p->row_tasks * p->col_tasks, threads = OC_MIN(p->threads, tasks);
     cursor *range = oc_gemm_buffer(c, OC_GEMM_BUFFER_TASKS, (size_t)threads * sizeof *range);
     for (int i = 0; i < threads; i++) {
         atomic_init(&range[i].next, (int)((int64_t)tasks * i / threads));
@@ -221,7 +223,7 @@ static void run_plan(oc_compute *c, const plan *p) {
 }
 
 static void run(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g) {
-    plan p = make_plan(kernel, g, c->threads);
+    plan p = make_plan(c, kernel, g);
     if (p.a_packed) share(c, &p, p.columns_first ? &p.b : &p.a);
     run_plan(c, &p);
 }

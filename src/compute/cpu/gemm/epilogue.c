@@ -78,13 +78,10 @@ void oc_gemm_finish(oc_compute *c, const oc_gemm *g, int row0, int rows, const f
         }
 }
 
-static void softmax_piece(void *p, oc_dtype t, const float *z, int n, float *max, int *first, float *sum) {
+static void softmax_piece(void *p, oc_dtype t, const float *z, int n, float *max, float *sum) {
     enum { PIECE = 64 };
-    int best = 0;
-    for (int j = 1; j < n; j++)
-        if (z[j] > z[best]) best = j;
-    *max = z[best];
-    *first = best;
+    *max = z[0];
+    for (int j = 1; j < n; j++) *max = z[j] > *max ? z[j] : *max;
     *sum = 0;
     for (int j0 = 0; j0 < n; j0 += PIECE) {
         float v[PIECE];

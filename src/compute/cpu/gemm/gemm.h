@@ -85,9 +85,8 @@ int oc_gemm_dnnl_cached(const oc_gemm_dnnl *d); /* primitives held now; tests lo
 /* ---- Softmax over the vocabulary, piece by piece ---------------------------------------------------------------------- */
 
 typedef struct oc_gemm_softmax {
-    /* One row's piece of logits z [n]: max and its first place, sum of exp(z - max); p [n] (type t, or NULL) receives
-     * the exponentials. */
-    void (*piece)(void *p, oc_dtype t, const float *z, int n, float *max, int *first, float *sum);
+    /* One row's piece of logits z [n]: maximum, sum of exp(z - max); p [n] (type t, or NULL) receives the exponentials. */
+    void (*piece)(void *p, oc_dtype t, const float *z, int n, float *max, float *sum);
     void (*scale)(void *p, oc_dtype t, int n, float factor); /* p *= factor */
 } oc_gemm_softmax;
 

@@ -20,7 +20,6 @@ enum { EXP_BYTES = 8 << 20, MIN_ROWS = 512, MAX_ROWS = 1024, PIECE = OC_GEMM_GRO
 
 typedef struct piece {
     float max, sum;
-    int first; /* column of the maximum, the first if there are several */
 } piece;
 
 typedef struct chunk {
@@ -30,6 +29,7 @@ typedef struct chunk {
     const int32_t *target; /* [rows] */
     piece *piece;          /* [rows, pieces] */
     float *at_target;      /* [rows] logit of the target */
+    bool *leads;           /* [rows] it is larger than all before it in its piece */
     char *p;               /* T [rows, ldp], NULL without gradients; one zero behind each row of odd length */
     size_t ldp;
     float scale;
@@ -46,10 +46,13 @@ static void take_logits(void *context, int row, int col, int rows, int cols, con
         for (int j = 0; j < cols; j += PIECE) {
             piece *q = &k->piece[(size_t)(row + i) * (size_t)k->pieces + (size_t)((col + j) / PIECE)];
             k->softmax->piece(k->p ? element(k, row + i, col + j) : NULL, k->t, z + j, OC_MIN(PIECE, cols - j), &q->max,
-                              &q->first, &q->sum);
-            q->first += col + j;
+                              &q->sum);
             int target = k->target[row + i] - col - j;
-            if (target >= 0 && target < OC_MIN(PIECE, cols - j)) k->at_target[row + i] = z[j + target];
+            if (target < 0 || target >= OC_MIN(PIECE, cols - j)) continue;
+            k->at_target[row + i] = z[j + target];
+            k->leads[row + i] = true;
+            for (int v = 0; v < target; v++)
+                if (!(z[j + v] < z[j + target])) k->leads[row + i] = false;
         }
 }
 
@@ -61,7 +64,8 @@ static double finish_row(const chunk *k, int row, uint8_t *correct) {
         if (q[i].max > q[best].max) best = i;
     double largest = (double)q[best].max, sum = 0;
     for (int i = 0; i < k->pieces; i++) sum += (double)q[i].sum * exp((double)q[i].max - largest);
-    if (correct) *correct = q[best].first == k->target[row];
+    /* the first of the largest is the target */
+    if (correct) *correct = best == k->target[row] / PIECE && k->leads[row] && k->at_target[row] == q[best].max;
     double loss = largest - (double)k->at_target[row] + log(sum);
     if (!k->p) return loss;
 
@@ -121,8 +125,9 @@ void oc_gemm_linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx,
     if (n == 0) return;
     if (dx) k.p = oc_gemm_buffer(c, OC_GEMM_BUFFER_EXP, (size_t)most * k.ldp * size);
     size_t stats = (size_t)most * (size_t)k.pieces * sizeof(piece);
-    k.piece = oc_gemm_buffer(c, OC_GEMM_BUFFER_PIECES, stats + (size_t)most * sizeof(float));
+    k.piece = oc_gemm_buffer(c, OC_GEMM_BUFFER_PIECES, stats + (size_t)most * (sizeof(float) + sizeof(bool)));
     k.at_target = (float *)(void *)((char *)k.piece + stats);
+    k.leads = (bool *)(void *)(k.at_target + most);
     for (int i = 0; i < n; i += most) {
         const void *xi = (const char *)x + (size_t)i * row_bytes;
         k.rows = OC_MIN(most, n - i);
