@@ -71,19 +71,19 @@ static oc_status add_text(builder *b, const char *text, size_t len, bool answer)
     return mark(b, from, answer);
 }
 
-/* A text with its "<image>"s, if images are wanted. An image is never an answer. */
-static oc_status add_content(builder *b, const char *text, size_t len, bool answer) {
+/* A text with its "<image>"s, if images are wanted. */
+static oc_status add_content(builder *b, const char *text, size_t len) {
     while (b->opt->images) {
         const char *image = strstr(text, OC_IMAGE_PLACEHOLDER);
         if (!image) break;
         size_t before = (size_t)(image - text);
-        OC_TRY(add_text(b, text, before, answer));
+        OC_TRY(add_text(b, text, before, false));
         OC_TRY(add_id(b, b->image, false));
         b->out->n_images++;
         text += before + strlen(OC_IMAGE_PLACEHOLDER);
         len -= before + strlen(OC_IMAGE_PLACEHOLDER);
     }
-    return add_text(b, text, len, answer);
+    return add_text(b, text, len, false);
 }
 
 /* --- ChatML
@@ -116,7 +116,7 @@ static bool llava_unmasked(const builder *b, int32_t id) {
  * that begins in the header is no answer: the prompt ends there. */
 static oc_status add_turn(builder *b, const char *role, const char *content) {
     oc_chat_tokens *out = b->out;
-    bool assistant = !strcmp(role, "assistant"), llava = b->opt->llava_labels;
+    bool user = !strcmp(role, "user"), assistant = !strcmp(role, "assistant"), llava = b->opt->llava_labels;
     oc_strbuf text = {0};
     oc_strbuf_printf(&text, "%s\n", role);
     size_t header = text.len, first = out->ids.len;
@@ -124,7 +124,7 @@ static oc_status add_turn(builder *b, const char *role, const char *content) {
     oc_status st =
         text.failed ? oc_fail(b->err, OC_ERR_NOMEM, "out of memory while rendering a conversation") : OC_OK;
     if (st == OC_OK) st = add_id(b, b->im_start, false);
-    if (st == OC_OK) st = add_content(b, text.data, text.len, assistant);
+    if (st == OC_OK) st = user ? add_content(b, text.data, text.len) : add_text(b, text.data, text.len, assistant);
     oc_strbuf_free(&text);
     OC_TRY(st);
     size_t at = 0, len;
@@ -212,7 +212,7 @@ oc_status oc_chat_render_raw(const oc_tokenizer *t, const char *text, bool image
     int before = out->n_images;
     oc_chat_options opt = {.images = images, .special_in_content = special_in_content};
     OC_TRY(open_builder(&b, t, &opt, false, out, err));
-    return keep_or_undo(add_content(&b, text, strlen(text), false), out, len, before);
+    return keep_or_undo(add_content(&b, text, strlen(text)), out, len, before);
 }
 
 /* --- Recognising a template

@@ -21,7 +21,7 @@ typedef struct oc_chat_options {
     bool add_generation_prompt;  /* end with <|im_start|>assistant\n */
     bool no_system;              /* no system turn unless messages[0] is one */
     const char *default_system;  /* used when messages[0] is not a system turn; NULL: OC_DEFAULT_SYSTEM */
-    bool images;                 /* "<image>" in a content is the image token; otherwise it is plain text */
+    bool images;                 /* "<image>" in a user's content is the image token; otherwise it is plain text */
     bool special_in_content;     /* added tokens written in a content are recognised, as transformers does */
     bool llava_labels;           /* label what LLaVA-NeXT labels: whole assistant turns, and every <|im_start|>,
                                   * <|im_end|> and newline token anywhere */

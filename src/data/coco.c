@@ -13,8 +13,10 @@ enum { MAX_FILE = 1 << 30 };
 /* One picture, one question, one answer. */
 static oc_status add_pair(oc_dataset *d, const char *id, const char *image, const char *question, const char *answer, const char *type, oc_error *err) {
     OC_TRY(oc_dataset_begin(d, id, NULL, type, err));
+    if (strstr(question, OC_IMAGE_PLACEHOLDER))
+        return oc_fail(err, OC_ERR_FORMAT, "%s: sample %s: a prompt or question with \"<image>\" in it; it is put in front by itself", d->opt.json, id);
     oc_strbuf b = {0};
-    oc_strbuf_printf(&b, OC_IMAGE_PLACEHOLDER "\n%s", question);
+    oc_strbuf_printf(&b, OC_IMAGE_PLACEHOLDER "\n%s%s", question, d->opt.prompt_suffix ? d->opt.prompt_suffix : "");
     oc_status st = b.failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory") : oc_dataset_add_image(d, image, err);
     if (st == OC_OK) st = oc_dataset_add_turn(d, false, b.data, b.len, err);
     if (st == OC_OK) st = oc_dataset_add_turn(d, true, answer, strlen(answer), err);
@@ -167,7 +169,7 @@ oc_status oc_dataset_read_vqa(oc_dataset *d, oc_error *err) {
     for (;;) {
         json_t *o;
         size_t index = r.index;
-        int line = r.line;
+        int line = oc_dataset_record_line(&r);
         OC_GO(oc_json_reader_next(&r, &o, err));
         if (!o) break;
         st = read_vqa_record(d, o, index, line, err);

@@ -1,6 +1,7 @@
 /* The index of a data set: compact arrays and one string store; the readers of each format (llava.c, coco.c) add to it. */
 #include "data/dataset_internal.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -77,10 +78,10 @@ oc_status oc_dataset_add_turn(oc_dataset *d, bool assistant, const char *text, s
     return OC_OK;
 }
 
-void oc_dataset_drop_last(oc_dataset *d) {
-    const dataset_record *r = &d->record[--d->n_records];
-    d->n_images = r->first_image;
-    d->n_turns = r->first_turn;
+int oc_dataset_record_line(const oc_json_reader *r) {
+    int line = r->line;
+    for (size_t i = r->pos; i < r->len && strchr(" \t\r\n,[", r->text[i]) && r->text[i]; i++) line += r->text[i] == '\n';
+    return line;
 }
 
 /* ---- Sampling ------------------------------------------------------------------------------------------------------ */
@@ -93,9 +94,9 @@ static oc_status bad_sampling(const char *s, oc_error *err) {
 static oc_status sampling_count(const char *text, const char *number, size_t total, size_t *out, oc_error *err) {
     char *end;
     double n = strtod(number, &end);
-    if (end == number || !(n >= 0)) return bad_sampling(text, err);
+    if (*number < '0' || *number > '9') return bad_sampling(text, err);
     if (*end == '%' && !end[1] && n <= 100) n = (double)total * n / 100;
-    else if (*end) return bad_sampling(text, err);
+    else if (*end || n != floor(n)) return bad_sampling(text, err);
     *out = n >= (double)total ? total : (size_t)n;
     return OC_OK;
 }
@@ -200,7 +201,7 @@ oc_status oc_dataset_open(oc_dataset **out, const oc_dataset_options *opt, oc_er
     OC_GO(read_records(d, err));
     OC_GO(apply_sampling(d, err));
     if (d->n_records == 0) {
-        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples in it", opt->json);
+        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples are left of it; look at the file, its split and \"sampling\"", opt->json);
         goto done;
     }
     OC_GO(build_groups(d, err));
@@ -241,7 +242,7 @@ size_t oc_dataset_count(const oc_dataset *d) { return d->n_records; }
 void oc_dataset_sample(const oc_dataset *d, size_t i, oc_sample *out) {
     OC_ASSERT(i < d->n_records);
     const dataset_record *r = &d->record[i];
-    *out = (oc_sample){.id = r->id, .image = d->image + r->first_image, .n_images = r->n_images, .n_turns = r->n_turns,
+    *out = (oc_sample){.id = r->id, .image = r->n_images ? d->image + r->first_image : NULL, .n_images = r->n_images, .n_turns = r->n_turns,
                        .turn = d->turn + r->first_turn, .system = r->system, .question_type = r->question_type};
 }
 

@@ -25,14 +25,14 @@ typedef struct oc_dataset_options {
 
 typedef struct oc_turn {
     bool assistant;
-    const char *text; /* "<image>" marks a picture's place in human turns */
+    const char *text; /* "<image>" in a human turn marks a picture's place if the sample has pictures; elsewhere it is text */
 } oc_turn;
 
 typedef struct oc_sample {
     const char *id;           /* as text, never NULL */
     const char *const *image; /* [n_images] names below `images` */
     int n_images, n_turns;
-    const oc_turn *turn;      /* human, assistant, human, ... and assistant last; a leading system text is turn[-1] when has_system */
+    const oc_turn *turn;      /* human, assistant, human, ... and assistant last */
     const char *system;       /* NULL: none */
     const char *question_type; /* VQA files: "yesno", "open", ...; else NULL */
 } oc_sample;

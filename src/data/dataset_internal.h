@@ -2,6 +2,7 @@
 #ifndef OC_DATA_DATASET_INTERNAL_H
 #define OC_DATA_DATASET_INTERNAL_H
 
+#include "base/json.h"
 #include "data/dataset.h"
 #include "data/image_store.h"
 
@@ -24,12 +25,14 @@ struct oc_dataset {
     size_t n_groups;
 };
 
-/* A reader begins a record, then adds its pictures and turns; a record found wanting is dropped again. */
+/* A reader begins a record, then adds its pictures and turns. A record found wanting fails the whole file. */
 const char *oc_dataset_store(oc_dataset *d, const char *s, size_t n); /* NULL when memory is out */
 oc_status oc_dataset_begin(oc_dataset *d, const char *id, const char *system, const char *question_type, oc_error *err);
 oc_status oc_dataset_add_image(oc_dataset *d, const char *name, oc_error *err);
 oc_status oc_dataset_add_turn(oc_dataset *d, bool assistant, const char *text, size_t len, oc_error *err);
-void oc_dataset_drop_last(oc_dataset *d);
+
+/* The line on which the next record begins. */
+int oc_dataset_record_line(const oc_json_reader *r);
 
 oc_status oc_dataset_read_llava(oc_dataset *d, oc_error *err);
 oc_status oc_dataset_read_coco(oc_dataset *d, oc_error *err);

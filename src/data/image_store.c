@@ -56,10 +56,10 @@ static oc_status expand_range(path_list *l, const char *where, const char *brace
     char *end;
     long first = strtol(brace + 1, &end, 10);
     int width = (int)(end - brace - 1);
-    if (width < 1 || width > 12 || strncmp(end, "..", 2)) goto bad;
+    if (brace[1] < '0' || brace[1] > '9' || width > 12 || strncmp(end, "..", 2)) goto bad;
     const char *second = end + 2;
     long last = strtol(second, &end, 10);
-    if (end == second || *end != '}' || first < 0 || last < first || last - first >= MAX_SHARDS) goto bad;
+    if (*second < '0' || *second > '9' || *end != '}' || last < first || last - first >= MAX_SHARDS) goto bad;
     for (long i = first; i <= last; i++) {
         oc_strbuf b = {.max = 8192};
         oc_strbuf_printf(&b, "%.*s%0*ld%s", (int)(brace - where), where, width, i, end + 1);
@@ -126,9 +126,13 @@ void oc_image_store_close(oc_image_store *s) {
     oc_free(s);
 }
 
+/* Archives made of a folder by "tar -C folder ." hold "./name". */
 static const oc_tar_entry *find(const oc_image_store *s, const char *name) {
+    char dotted[1024];
+    int len = snprintf(dotted, sizeof dotted, "./%s", name);
     for (size_t i = 0; i < s->n_shards; i++) {
         const oc_tar_entry *e = oc_tar_find(&s->shard[i].index, name);
+        if (!e && len < (int)sizeof dotted) e = oc_tar_find(&s->shard[i].index, dotted);
         if (e) return e;
     }
     return NULL;

@@ -4,8 +4,8 @@
  *
  * Rules: leading assistant turns are dropped; then human and assistant alternate and an assistant ends. The number of
  * "<image>" in human turns equals the number of pictures. A human turn with one "<image>" that is not at its start
- * becomes "<image>\n" and the rest, trimmed (LLaVA's rule); several stay where they are. Without pictures "<image>" is
- * plain text. */
+ * becomes "<image>\n" and the rest, trimmed (LLaVA's rule); several stay where they are. Without pictures, and in the
+ * other turns, "<image>" is plain text. */
 #include <stdio.h>
 #include <string.h>
 
@@ -27,9 +27,11 @@ static oc_status reject(const record_context *c, const char *what) {
     return oc_fail(c->err, OC_ERR_FORMAT, "%s:%d: record %zu: %s", c->file, c->line, c->index, what);
 }
 
+static const char NO_ANSWER[] = "no human turn with an answer";
+
 static const json_t *either(const json_t *o, const char *a, const char *b) {
     const json_t *v = json_object_get(o, a);
-    return v ? v : json_object_get(o, b);
+    return v && !json_is_null(v) ? v : json_object_get(o, b);
 }
 
 /* ---- Pictures ------------------------------------------------------------------------------------------------------ */
@@ -86,7 +88,10 @@ static oc_status add_human(const record_context *c, const char *text, bool has_i
         oc_strbuf rest = {0};
         oc_strbuf_add(&rest, text, (size_t)(at - text));
         oc_strbuf_puts(&rest, after);
-        oc_strbuf_puts(&rest, "");
+        if (rest.failed) {
+            oc_strbuf_free(&rest);
+            return oc_fail(c->err, OC_ERR_NOMEM, "out of memory");
+        }
         const char *begin = rest.data + strspn(rest.data, SPACE);
         size_t len = strlen(begin);
         while (len && strchr(SPACE, begin[len - 1])) len--;
@@ -152,7 +157,7 @@ static oc_status read_turns(const record_context *c, const json_t *turns, int n_
         pairs += r == ROLE_ASSISTANT;
         human_next = r == ROLE_ASSISTANT;
     }
-    if (pairs == 0) return reject(c, "no human turn with an answer");
+    if (pairs == 0) return reject(c, NO_ANSWER);
     return human_next ? OC_OK : reject(c, "the last turn is not the assistant's");
 }
 
@@ -165,6 +170,7 @@ static oc_status read_record(const record_context *c, const json_t *o) {
     if (json_is_integer(id)) snprintf(text, sizeof text, "%lld", (long long)json_integer_value(id));
     else snprintf(text, sizeof text, "#%zu", c->index);
     if (!json_is_array(turns)) return reject(c, "no list \"conversations\"");
+    if (json_array_size(turns) == 0) return reject(c, NO_ANSWER);
     if (json_array_size(turns) > MAX_TURNS) return reject(c, "more than 4096 turns");
     OC_TRY(oc_dataset_begin(c->d, json_is_string(id) ? json_string_value(id) : text, NULL, NULL, c->err));
     int images, placeholders;
@@ -188,7 +194,7 @@ oc_status oc_dataset_read_llava(oc_dataset *d, oc_error *err) {
     oc_status st;
     for (;;) {
         json_t *o;
-        record_context c = {.d = d, .file = d->opt.json, .index = r.index, .line = r.line, .err = err};
+        record_context c = {.d = d, .file = d->opt.json, .index = r.index, .line = oc_dataset_record_line(&r), .err = err};
         OC_GO(oc_json_reader_next(&r, &o, err));
         if (!o) break;
         st = read_record(&c, o);

@@ -38,7 +38,7 @@ typedef struct oc_text_options {
 /* One data set of a mixture. */
 typedef struct oc_source {
     const oc_dataset *dataset;
-    double weight; /* how often an epoch visits each of its samples: 1 once, 0.5 every second, 3 three times; 0 means 1 */
+    double weight; /* how often an epoch visits each of its samples: 1 once, 0.5 every second, 3 three times; at most 1000; 0 means 1 */
 } oc_source;
 
 typedef struct oc_loader_options {
@@ -46,14 +46,16 @@ typedef struct oc_loader_options {
     int n_sources;
     uint64_t seed;
     int batch;                 /* samples per batch (groups, when grouped) */
-    int max_tokens;            /* capacity of a batch; a batch that would not fit is closed earlier. 0: batch * max_length, grouped: * captions_per_image */
-    bool group_by_image;       /* a unit is one picture with captions_per_image of its samples, drawn anew each epoch; the picture is encoded once */
+    int max_tokens;            /* capacity of a batch, at least max_length: a batch is closed before the unit that would not fit.
+                                * 0: batch * max_length, grouped: * captions_per_image */
+    bool group_by_image;       /* a unit is one picture with captions_per_image of its samples, drawn anew each epoch; the picture is encoded
+                                * once (samples that show more pictures add theirs). Samples without pictures are left out */
     int captions_per_image;    /* 0: all samples of the picture */
     int threads;               /* workers; 0: 1 */
     int ahead;                 /* finished batches that may wait; 0: 4 */
     size_t cache_mb;           /* decoded pictures kept at slightly more than S x S (exactly S x S without crops); 0: none */
     int max_bad;               /* samples that may fail and be skipped; -1: the first one is an error */
-    void (*on_bad)(void *ctx, const char *sample, const char *reason); /* called from workers, one at a time */
+    void (*on_bad)(void *ctx, const char *sample, const char *reason); /* called from workers, one at a time; must not call the loader */
     void *on_bad_ctx;
     oc_image_options image;
     oc_text_options text;
@@ -76,6 +78,7 @@ void oc_loader_release(oc_loader *l, oc_batch *b);
 
 int64_t oc_loader_units_per_epoch(const oc_loader *l); /* samples, or pictures when grouped */
 int oc_loader_bad_count(const oc_loader *l);
+int64_t oc_loader_cut_count(const oc_loader *l); /* sequences that lost their end to max_length so far */
 /* Seconds that oc_loader_next has waited so far: what the data path costs the trainer. */
 double oc_loader_wait_seconds(const oc_loader *l);
 /* Most tokens, sequences, blocks and pictures that any batch can have: what to reserve. */
@@ -83,8 +86,8 @@ void oc_loader_capacity(const oc_loader *l, int *tokens, int *seqs, int *blocks,
 
 /* ---- The same steps one sample at a time, for evaluation and tests ---- */
 
-/* Tokens of a sample, each picture as tokens_per_image placeholders. */
-oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err);
+/* Tokens of a sample, each picture as tokens_per_image placeholders. *cut (may be NULL): it was longer than max_length. */
+oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, bool *cut, oc_error *err);
 /* The same up to the last answer, which the model is to give: turns before it and the opening of its turn; with the plain
  * template the pictures alone. max_length does not apply. */
 oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err);

@@ -61,16 +61,24 @@ oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_ch
     return st;
 }
 
-oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
+/* Cuts the end off. The pictures and the beginning of an answer must remain. */
+static oc_status shorten(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
+    size_t max = (size_t)opt->max_length;
+    for (size_t i = max; i < out->ids.len; i++)
+        if (s->n_images > 0 && out->ids.data[i] == opt->image_token)
+            return oc_fail(err, OC_ERR_FORMAT, "sample %s: its pictures do not fit into max_length %d", s->id, opt->max_length);
+    out->ids.len = max;
+    if (memchr(out->is_answer, 1, max)) return OC_OK;
+    return oc_fail(err, OC_ERR_FORMAT, "sample %s: nothing of an answer fits into max_length %d", s->id, opt->max_length);
+}
+
+oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, bool *cut, oc_error *err) {
     oc_chat_tokens t = {0};
     oc_status st = render(s, opt, false, &t, err);
     if (st == OC_OK) st = expand(s, opt, &t, out, err);
-    if (st == OC_OK && opt->max_length > 0 && out->ids.len > (size_t)opt->max_length) {
-        for (size_t i = (size_t)opt->max_length; i < out->ids.len; i++)
-            if (s->n_images > 0 && out->ids.data[i] == opt->image_token)
-                st = oc_fail(err, OC_ERR_FORMAT, "sample %s: its pictures do not fit into max_length %d", s->id, opt->max_length);
-        out->ids.len = (size_t)opt->max_length;
-    }
+    bool too_long = st == OC_OK && opt->max_length > 0 && out->ids.len > (size_t)opt->max_length;
+    if (too_long) st = shorten(s, opt, out, err);
+    if (cut) *cut = too_long;
     oc_chat_tokens_free(&t);
     return st;
 }

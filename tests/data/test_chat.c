@@ -114,13 +114,14 @@ static void labels(void **state) {
            "<|im_start|>assistant\nYes.<|im_end|>\n",
            "<|im_start|>\n<|im_end|>\n<|im_start|>\n\n<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>\n");
 
-    static const oc_message shows[] = {{"assistant", "See <image>!"}}; /* an image is never predicted */
+    static const oc_message shows[] = {{"assistant", "See <image>!"}}; /* an answer shows no image */
     for (int llava = 0; llava < 2; llava++) {
         oc_chat_options opt = {.images = true, .no_system = true, .llava_labels = llava};
         oc_chat_tokens_clear(&c);
         OK(oc_chat_render(t, shows, 1, &opt, &c, &err));
         expect(&c, "<|im_start|>assistant\nSee <image>!<|im_end|>\n",
-               llava ? "<|im_start|>assistant\nSee !<|im_end|>\n" : "See !<|im_end|>");
+               llava ? "<|im_start|>assistant\nSee <image>!<|im_end|>\n" : "See <image>!<|im_end|>");
+        assert_int_equal(c.n_images, 0);
     }
     oc_chat_tokens_free(&c);
 }
