@@ -1,14 +1,14 @@
-/* ocellus eval: captions of a data set's pictures, scored against its references. */
+/* ocellus eval: captions and answers for a data set's pictures, scored against its references. */
 #include <string.h>
 
 #include "base/log.h"
 #include "cli/session.h"
-#include "eval/evaluate.h"
+#include "eval/constant.h"
 
 static struct {
     const char *data, *images, *prompt, *suffix, *split, *out;
-    int kind, template, limit, batch;
-    bool shuffle_images, no_system, lowercase, json;
+    int kind, task, template, limit, batch;
+    bool shuffle_images, constant, no_system, lowercase, json;
     oc_model_settings model;
     oc_decoding_settings decoding;
 } opt = {.batch = 32, .decoding = OC_DECODING_DEFAULTS};
@@ -16,9 +16,10 @@ static struct {
 static const oc_option options[] = {
     {"--data", OPT_STRING | OPT_REQUIRED, &opt.data, "FILE", "annotations: pictures with their references"},
     {"--kind", OPT_ENUM, &opt.kind, "auto|llava|coco|karpathy|vqa", "format of the annotations; auto: by what the file's name ends with, else coco"},
+    {"--task", OPT_ENUM, &opt.task, "auto|caption|vqa", "auto: vqa for VQA files, else caption"},
     {"--images", OPT_STRING, &opt.images, "WHERE", "folder, tar file or pattern of tar files; default: the folder of --data"},
     {"--split", OPT_STRING, &opt.split, "NAME", "karpathy: train, val, test or all; default: test"},
-    {"--limit", OPT_INT, &opt.limit, "0..", "so many pictures at most, from the beginning; 0: all"},
+    {"--limit", OPT_INT, &opt.limit, "0..", "so many pictures (questions) at most, from the beginning; 0: all"},
     {"--batch", OPT_INT, &opt.batch, "1..4096", "prompts at once"},
     {"--prompt", OPT_STRING, &opt.prompt, "TEXT", "question for caption files; default: \"Provide a one-sentence caption for the provided image.\""},
     {"--prompt-suffix", OPT_STRING, &opt.suffix, "TEXT", "appended to every question"},
@@ -26,6 +27,7 @@ static const oc_option options[] = {
     {"--no-system", OPT_FLAG, &opt.no_system, NULL, "with --template chat: no system turn"},
     {"--lowercase", OPT_FLAG, &opt.lowercase, NULL, "references in lower case (scores do not depend on it)"},
     {"--shuffle-images", OPT_FLAG, &opt.shuffle_images, NULL, "control: show another picture than the one asked about"},
+    {"--constant", OPT_FLAG, &opt.constant, NULL, "control, without MODEL: the best answer that is the same for all pictures"},
     {"--out", OPT_STRING, &opt.out, "DIR", "write results.json (COCO format), items.jsonl and scores.json"},
     {"--json", OPT_FLAG, &opt.json, NULL, "print one JSON object"},
     OC_DECODING_OPTIONS(opt.decoding),
@@ -51,30 +53,64 @@ static oc_status open_data(oc_dataset **d, oc_error *err) {
     return oc_dataset_open(d, &o, err);
 }
 
-static void print_scores(const oc_evaluation *e) {
-    for (int i = 0; i < OC_SCORE_COUNT; i++) printf("%-15s %6.2f\n", oc_score_name((oc_score)i), 100 * e->caption.v[i]);
-    printf("%-15s %6zu pictures, %zu references\n", "of", e->n, e->n_references);
+static oc_status print_text(oc_strbuf *text, oc_error *err) {
+    oc_status st = text->failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for the result") : OC_OK;
+    if (st == OC_OK) fputs(text->data, stdout);
+    oc_strbuf_free(text);
+    return st;
+}
+
+static oc_status print_evaluation(const oc_evaluation *e, oc_error *err) {
+    if (opt.json) return oc_print_json(oc_evaluation_json(e), err);
+    oc_strbuf text = {0};
+    oc_evaluation_describe(e, &text);
+    return print_text(&text, err);
 }
 
 static oc_status evaluate(oc_session *s, const oc_dataset *d, const oc_evaluate_options *eo, oc_error *err) {
     oc_evaluation e;
     OC_TRY(oc_evaluate(&e, &s->model, s->tokenizer, d, eo, err));
-    oc_log(OC_LOG_INFO, "%zu pictures: %.1f s for reading them, %.1f s for %lld tokens", e.n, e.picture_s, e.generate_s, (long long)e.new_tokens);
+    oc_log(OC_LOG_INFO, "%zu pictures read in %.1f s, %lld tokens generated in %.1f s", e.n_images, e.picture_s, (long long)e.new_tokens, e.generate_s);
     oc_status st = opt.out ? oc_evaluation_save(&e, opt.out, err) : OC_OK;
-    if (st == OC_OK && opt.json) st = oc_print_json(oc_evaluation_json(&e), err);
-    else if (st == OC_OK) print_scores(&e);
+    if (st == OC_OK) st = print_evaluation(&e, err);
     oc_evaluation_free(&e);
     return st;
 }
 
+static oc_status print_constant(const oc_dataset *d, const oc_evaluate_options *eo, oc_error *err) {
+    oc_evaluation e;
+    oc_constant c;
+    OC_TRY(oc_evaluation_open(&e, d, eo, err));
+    oc_status st = oc_constant_find(&c, &e, eo->quiet, err);
+    if (st == OC_OK && opt.json) st = oc_print_json(oc_constant_json(&c, &e), err);
+    else if (st == OC_OK) {
+        oc_strbuf text = {0};
+        oc_constant_describe(&c, &e, &text);
+        st = print_text(&text, err);
+    }
+    oc_constant_free(&c);
+    oc_evaluation_free(&e);
+    return st;
+}
+
+static oc_status with_data(oc_session *s, const oc_evaluate_options *eo, oc_error *err) {
+    oc_dataset *d;
+    OC_TRY(open_data(&d, err));
+    oc_status st = opt.constant ? print_constant(d, eo, err) : evaluate(s, d, eo, err);
+    oc_dataset_close(d);
+    return st;
+}
+
 static int run(int n_args, char **args, oc_error *err) {
-    OC_UNUSED(n_args);
     oc_evaluate_options eo = {.limit = opt.limit, .batch = opt.batch, .shuffle_images = opt.shuffle_images};
+    eo.task = opt.task == 2 || (opt.task == 0 && data_kind() == OC_DATASET_VQA) ? OC_EVAL_VQA : OC_EVAL_CAPTION;
     int usage = oc_decoding_options(&eo.generate, &opt.decoding, err);
     if (usage) return usage;
     if (opt.no_system && opt.template != 1) return oc_usage(err, "--no-system goes with --template chat");
+    if (opt.constant == (n_args == 1)) return oc_usage(err, opt.constant ? "--constant takes no MODEL" : "MODEL is missing");
+    if (opt.constant && (opt.shuffle_images || opt.out)) return oc_usage(err, "--constant goes with neither --shuffle-images nor --out");
+    if (opt.constant) return (int)with_data(NULL, &eo, err);
     oc_session s;
-    oc_dataset *d = NULL;
     oc_status st = oc_session_open(&s, args[0], &opt.model, true, err);
     if (st != OC_OK) return (int)st;
     OC_GO(oc_session_needs_vlm(&s, args[0], err));
@@ -82,10 +118,8 @@ static int run(int n_args, char **args, oc_error *err) {
         s.model.cfg.template = opt.template == 1 ? OC_TEMPLATE_CHAT : OC_TEMPLATE_PLAIN;
         s.model.cfg.no_system = opt.no_system;
     }
-    OC_GO(open_data(&d, err));
-    OC_GO(evaluate(&s, d, &eo, err));
+    st = with_data(&s, &eo, err);
 done:
-    oc_dataset_close(d);
     oc_session_close(&s);
     return (int)st;
 }
@@ -94,12 +128,15 @@ const oc_command oc_command_eval = {
     .name = "eval",
     .summary = "Measure a model on a data set",
     .positional = "MODEL",
-    .min_args = 1,
+    .min_args = 0,
     .max_args = 1,
-    .details = "Captions every picture once and scores it against all its references: BLEU-1 to 4, ROUGE-L and CIDEr as the COCO\n"
-               "evaluation computes them, times 100.\n\n"
-               "  ocellus eval runs/flickr8k/model --data val_coco.json --images val.tar --out eval\n"
-               "  ocellus eval runs/flickr8k/model --data val_coco.json --images val.tar --shuffle-images",
+    .details = "Captions: one for every picture, scored against all its references by BLEU-1 to 4, ROUGE-L and CIDEr as the COCO\n"
+               "evaluation computes them. Questions (--task vqa): VQA accuracy, exact match and F1 by type. All times 100.\n\n"
+               "Two controls tell what the pictures are worth: --shuffle-images asks about another picture than the one that the\n"
+               "references describe, and --constant finds the best answer that is the same for all pictures.\n\n"
+               "  ocellus eval runs/flickr8k/model --data val_coco.json --images 'val-*.tar' --out eval\n"
+               "  ocellus eval runs/flickr8k/model --data val_coco.json --images 'val-*.tar' --shuffle-images\n"
+               "  ocellus eval --constant --data val_coco.json --images 'val-*.tar'",
     .options = options,
     .run = run,
 };

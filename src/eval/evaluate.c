@@ -1,4 +1,4 @@
-/* 1. what is asked  2. pictures  3. one batch  4. all batches  5. scores */
+/* Answers of a model, batch after batch. 1. pictures  2. one batch  3. all batches */
 #include "eval/evaluate.h"
 
 #include <string.h>
@@ -17,9 +17,6 @@ typedef struct run {
     oc_generate_options generate;
     oc_text_options text;
     oc_image_options image;
-    size_t n_groups;
-    size_t *sample, *group; /* [n]: of the k-th item */
-    size_t n;
 } run;
 
 /* One batch: the prompts of items [first, first + n). */
@@ -34,38 +31,7 @@ typedef struct prompts {
     oc_generation *answer;  /* [n] */
 } prompts;
 
-/* ---- 1. What is asked ---------------------------------------------------------------------------------------------- */
-
-static oc_status choose_items(run *r, oc_error *err) {
-    size_t groups = oc_dataset_group_count(r->d), limit = r->opt->limit > 0 ? (size_t)r->opt->limit : groups;
-    if (groups == 0) return oc_fail(err, OC_ERR_ARG, "the data set shows no pictures; there is nothing to evaluate");
-    r->n_groups = r->n = OC_MIN(groups, limit);
-    if (r->opt->shuffle_images && r->n_groups < 2) return oc_fail(err, OC_ERR_ARG, "to exchange pictures takes at least two of them");
-    OC_TRY(oc_alloc_for(&r->sample, r->n * sizeof *r->sample, "the items", err));
-    OC_TRY(oc_alloc_for(&r->group, r->n * sizeof *r->group, "the items", err));
-    for (size_t g = 0; g < r->n; g++) {
-        oc_image_group group;
-        oc_dataset_group(r->d, g, &group);
-        r->sample[g] = group.sample[0];
-        r->group[g] = g;
-    }
-    return OC_OK;
-}
-
-static const char *group_image(const run *r, size_t g) {
-    oc_image_group group;
-    oc_dataset_group(r->d, g, &group);
-    return group.image;
-}
-
-/* The picture that item k sees where its sample names `image`. Rotating by half of the list keeps the pictures' share and
- * gives nobody his own. */
-static const char *shown_image(const run *r, size_t k, const char *image) {
-    if (!r->opt->shuffle_images) return image;
-    return group_image(r, (r->group[k] + r->n_groups / 2) % r->n_groups);
-}
-
-/* ---- 2. Pictures --------------------------------------------------------------------------------------------------- */
+/* ---- 1. Pictures --------------------------------------------------------------------------------------------------- */
 
 static oc_status load_picture(const run *r, const char *name, float *pixels, oc_error *err) {
     const uint8_t *bytes;
@@ -103,7 +69,7 @@ static int32_t picture_index(prompts *p, const char *name) {
     return p->n_names++;
 }
 
-/* ---- 3. One batch -------------------------------------------------------------------------------------------------- */
+/* ---- 2. One batch -------------------------------------------------------------------------------------------------- */
 
 static void close_prompts(prompts *p) {
     for (int i = 0; i < p->n; i++) {
@@ -123,7 +89,7 @@ static oc_status open_prompts(const run *r, prompts *p, size_t first, int n, oc_
     *p = (prompts){.first = first, .n = n};
     for (int i = 0; i < n; i++) {
         oc_sample s;
-        oc_dataset_sample(r->d, r->sample[first + (size_t)i], &s);
+        oc_dataset_sample(r->d, r->e->item[first + (size_t)i].sample, &s);
         blocks += (size_t)s.n_images;
     }
     p->tokens = oc_calloc((size_t)n, sizeof *p->tokens);
@@ -138,12 +104,12 @@ static oc_status open_prompts(const run *r, prompts *p, size_t first, int n, oc_
 /* Renders the prompts, and names their pictures. */
 static oc_status render_prompts(const run *r, prompts *p, oc_error *err) {
     for (int i = 0; i < p->n; i++) {
-        size_t k = p->first + (size_t)i;
+        const oc_evaluated *item = &r->e->item[p->first + (size_t)i];
         oc_sample s;
-        oc_dataset_sample(r->d, r->sample[k], &s);
+        oc_dataset_sample(r->d, item->sample, &s);
         OC_TRY(oc_sample_prompt(&s, &r->text, &p->tokens[i], err));
         p->n_images[i] = s.n_images;
-        for (int j = 0; j < s.n_images; j++) p->block_image[p->n_blocks++] = picture_index(p, shown_image(r, k, s.image[j]));
+        for (int j = 0; j < s.n_images; j++) p->block_image[p->n_blocks++] = picture_index(p, r->opt->shuffle_images ? item->shown : s.image[j]);
     }
     return OC_OK;
 }
@@ -199,91 +165,39 @@ done:
     return st;
 }
 
-/* ---- 4. All batches ------------------------------------------------------------------------------------------------ */
+/* ---- 3. All batches ------------------------------------------------------------------------------------------------ */
 
 static oc_status run_batches(run *r, oc_error *err) {
     const size_t B = r->opt->batch > 0 ? (size_t)r->opt->batch : DEFAULT_BATCH;
     oc_progress bar;
     oc_status st = OC_OK;
-    oc_progress_open(&bar, "evaluate", (double)r->n, r->opt->quiet);
-    for (size_t k = 0; k < r->n && st == OC_OK; k += B) {
-        st = oc_interrupted() ? oc_fail(err, OC_ERR_INTERRUPTED, "interrupted after %zu of %zu items", k, r->n)
-                              : run_batch(r, k, (int)OC_MIN(B, r->n - k), err);
+    oc_progress_open(&bar, "evaluate", (double)r->e->n, r->opt->quiet);
+    for (size_t k = 0; k < r->e->n && st == OC_OK; k += B) {
+        st = oc_interrupted() ? oc_fail(err, OC_ERR_INTERRUPTED, "interrupted after %zu of %zu items", k, r->e->n)
+                              : run_batch(r, k, (int)OC_MIN(B, r->e->n - k), err);
         if (st != OC_OK) break;
         double s = r->e->picture_s + r->e->generate_s;
-        oc_progress_update(&bar, (double)OC_MIN(k + B, r->n), (double)r->n, "%.1f a second, %.0f tokens/s", (double)OC_MIN(k + B, r->n) / s,
+        oc_progress_update(&bar, (double)OC_MIN(k + B, r->e->n), (double)r->e->n, "%.1f a second, %.0f tokens/s", (double)OC_MIN(k + B, r->e->n) / s,
                            (double)r->e->new_tokens / s);
     }
     oc_progress_close(&bar);
     return st;
 }
 
-/* Fills what is known before: names, prompts, references. */
-static oc_status describe_items(run *r, oc_error *err) {
-    oc_evaluation *e = r->e;
-    e->item = oc_calloc(r->n, sizeof *e->item);
-    if (!e->item) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the items");
-    e->n = r->n;
-    for (size_t k = 0; k < r->n; k++) {
-        oc_image_group g;
-        oc_dataset_group(r->d, r->group[k], &g);
-        e->n_references += (size_t)g.n;
-    }
-    OC_TRY(oc_alloc_for(&e->references, e->n_references * sizeof *e->references, "the references", err));
-    const char **ref = e->references;
-    for (size_t k = 0; k < r->n; k++) {
-        oc_image_group g;
-        oc_sample s;
-        oc_dataset_group(r->d, r->group[k], &g);
-        oc_dataset_sample(r->d, r->sample[k], &s);
-        e->item[k] = (oc_evaluated){.id = s.id, .image = g.image, .shown = shown_image(r, k, g.image), .reference = ref, .n_references = (size_t)g.n};
-        if (s.n_turns > 1) e->item[k].prompt = s.turn[s.n_turns - 2].text;
-        for (int i = 0; i < g.n; i++) {
-            oc_dataset_sample(r->d, g.sample[i], &s);
-            *ref++ = s.turn[s.n_turns - 1].text;
-        }
-    }
-    return OC_OK;
-}
-
-/* ---- 5. Scores ----------------------------------------------------------------------------------------------------- */
-
-static oc_status score_captions(oc_evaluation *e, oc_error *err) {
-    double start = oc_now();
-    oc_caption_item *item = oc_calloc(e->n, sizeof *item);
-    oc_caption_scores *each = oc_calloc(e->n, sizeof *each);
-    oc_status st = item && each ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the scores");
-    for (size_t k = 0; k < e->n && st == OC_OK; k++)
-        item[k] = (oc_caption_item){e->item[k].id, e->item[k].answer, e->item[k].reference, e->item[k].n_references};
-    if (st == OC_OK) st = oc_caption_scores_compute(&e->caption, each, item, e->n, NULL, err);
-    for (size_t k = 0; k < e->n && st == OC_OK; k++) e->item[k].caption = each[k];
-    oc_free(item);
-    oc_free(each);
-    e->score_s = oc_now() - start;
-    return st;
+oc_status oc_evaluation_generate(oc_evaluation *e, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err) {
+    if (!m->cfg.has_vision || !m->cfg.has_text) return oc_fail(err, OC_ERR_ARG, "a lone tower cannot answer; the model must have a vision encoder and a decoder");
+    run r = {.e = e, .m = m, .d = d, .opt = opt, .generate = opt->generate, .text = oc_prompt_text_options(&m->cfg, t), .image = oc_prompt_image_options(&m->cfg)};
+    r.generate.want_attention = false;
+    oc_prompt_set_eos(&r.generate, &m->cfg, t);
+    return run_batches(&r, err);
 }
 
 oc_status oc_evaluate(oc_evaluation *out, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err) {
-    memset(out, 0, sizeof *out);
-    if (!m->cfg.has_vision || !m->cfg.has_text) return oc_fail(err, OC_ERR_ARG, "a lone tower cannot answer; the model must have a vision encoder and a decoder");
-    run r = {.e = out, .m = m, .d = d, .opt = opt, .generate = opt->generate, .text = oc_prompt_text_options(&m->cfg, t), .image = oc_prompt_image_options(&m->cfg)};
-    r.generate.want_attention = false;
-    oc_prompt_set_eos(&r.generate, &m->cfg, t);
+    OC_TRY(oc_evaluation_open(out, d, opt, err));
     oc_status st;
-    OC_GO(choose_items(&r, err));
-    OC_GO(describe_items(&r, err));
-    OC_GO(run_batches(&r, err));
-    OC_GO(score_captions(out, err));
+    OC_GO(oc_evaluation_generate(out, m, t, d, opt, err));
+    OC_GO(oc_evaluation_score(out, err));
 done:
-    oc_free(r.sample);
-    oc_free(r.group);
     if (st != OC_OK) oc_evaluation_free(out);
     return st;
-}
-
-void oc_evaluation_free(oc_evaluation *e) {
-    for (size_t k = 0; e->item && k < e->n; k++) oc_free(e->item[k].answer);
-    oc_free(e->item);
-    oc_free(e->references);
-    memset(e, 0, sizeof *e);
 }

@@ -6,42 +6,52 @@
  *     oc_evaluation_free(&e);
  *
  * Captions: one per picture, from the prompt of its first sample; the references are the last answers of all samples
- * that show it. The prompt is rendered as in training (the configuration remembers template and system turn), and a
- * picture that several prompts of a batch show is encoded once. */
+ * that show it. Questions: every sample's last question, its last answer being the reference.
+ * The prompt is rendered as in training (the configuration remembers template and system turn), and a picture that
+ * several prompts of a batch show is encoded once. */
 #ifndef OC_EVAL_EVALUATE_H
 #define OC_EVAL_EVALUATE_H
 
 #include "base/json.h"
 #include "eval/caption_metrics.h"
+#include "eval/vqa.h"
 #include "model/prompt.h"
 
+typedef enum { OC_EVAL_CAPTION, OC_EVAL_VQA } oc_eval_task;
+
 typedef struct oc_evaluate_options {
-    int limit;           /* pictures at most; 0: all */
+    oc_eval_task task;
+    int limit;           /* pictures (captions) or questions at most; 0: all */
     int batch;           /* prompts at once; 0: 32 */
     bool shuffle_images; /* the control: every picture is replaced by another one, which is the same in each run */
     bool quiet;          /* no progress bar */
     oc_generate_options generate; /* eos and want_attention are set by the call */
 } oc_evaluate_options;
 
-/* What became of one sample. Strings marked (d) belong to the data set. */
+/* What became of one picture or question. Strings marked (d) belong to the data set. */
 typedef struct oc_evaluated {
+    size_t sample, group;    /* of the data set */
     const char *id, *image;  /* (d) */
-    const char *shown;       /* (d) the picture that the model saw: another one with shuffle_images */
-    const char *prompt;      /* (d) the last human turn */
+    const char *shown;       /* (d) the picture that the model sees: another one with shuffle_images */
+    const char *prompt;      /* (d) the last human turn; NULL: none */
+    const char *type;        /* (d) of a question; NULL: none given */
     const char *const *reference; /* (d) [n_references], the array belongs to the evaluation */
     size_t n_references;
     char *answer;
     int n_tokens;            /* generated, the end token included */
     double logprob;          /* their sum; with beams the score */
     bool finished;           /* false: cut off at max_new_tokens */
-    oc_caption_scores caption;
+    oc_caption_scores caption; /* as the task is */
+    oc_vqa_scores vqa;
 } oc_evaluated;
 
 typedef struct oc_evaluation {
+    oc_eval_task task;
     oc_evaluated *item;
-    size_t n, n_references, n_images; /* n_images: pictures encoded */
-    const char **references;          /* [n_references] */
-    oc_caption_scores caption;        /* of the corpus */
+    size_t n, n_references, n_groups, n_images; /* n_groups: distinct pictures; n_images: pictures encoded */
+    const char **references;   /* [n_references] */
+    oc_caption_scores caption; /* of the whole, as the task is */
+    oc_vqa_report vqa;
     double picture_s, generate_s, score_s;
     int64_t prompt_tokens, new_tokens;
 } oc_evaluation;
@@ -51,9 +61,24 @@ typedef struct oc_evaluation {
 oc_status oc_evaluate(oc_evaluation *out, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err);
 void oc_evaluation_free(oc_evaluation *e);
 
+/* ---- Its three steps ----------------------------------------------------------------------------------------------- */
+
+/* Items with their references, without answers. */
+oc_status oc_evaluation_open(oc_evaluation *out, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err);
+oc_status oc_evaluation_generate(oc_evaluation *e, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err);
+/* Every item has an answer. */
+oc_status oc_evaluation_score(oc_evaluation *e, oc_error *err);
+
+/* ---- Results ------------------------------------------------------------------------------------------------------- */
+
 /* Scores, counts and times as a new JSON object; NULL when memory is out. */
 json_t *oc_evaluation_json(const oc_evaluation *e);
-/* DIR/results.json in the COCO result format, DIR/items.jsonl with everything about each item, and DIR/scores.json. */
+/* A table for people, scores times 100. */
+void oc_evaluation_describe(const oc_evaluation *e, oc_strbuf *out);
+/* DIR/results.json in the COCO or VQA result format, DIR/items.jsonl with everything about each item, DIR/scores.json. */
 oc_status oc_evaluation_save(const oc_evaluation *e, const char *dir, oc_error *err);
+
+json_t *oc_caption_scores_json(const oc_caption_scores *s);
+json_t *oc_vqa_scores_json(const oc_vqa_scores *s);
 
 #endif
