@@ -149,8 +149,8 @@ static inline oc_compute *open_backend(const char *name, int threads) {
     return c;
 }
 
-/* Runs fn for every backend of this processor in f32 and bf16; from first = 1 the reference itself is left out.
- * On one thread: that more give the same bits is test_threads' affair, and waiting threads take time from
+/* Runs fn for every backend of this processor in f32 and bf16; from first = 1 the reference itself is left
+ * out. On one thread: that more give the same bits is test_threads' affair, and waiting threads take time from
  * whatever else runs on the machine. */
 static inline void each_backend(int first, void (*fn)(ctx *)) {
     const char *name[16];
