@@ -1,6 +1,9 @@
-/* Every subcommand, in the order of `ocellus --help`: OC_COMMAND(x) stands for oc_command_x in src/cli/x.c. Add the line
+/* Every subcommand, in the order of `ocellus --help`: OC_COMMAND(x) stands for oc_command_x in src/cli. Add the line
  * in the commit that adds the file, since each line is linked. Included by main.c only, which defines the two macros. */
 OC_GROUP("Use a model")
+OC_COMMAND(caption)
+OC_COMMAND(ask)
+OC_COMMAND(forward)
 
 OC_GROUP("Measure")
 OC_COMMAND(report)

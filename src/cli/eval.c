@@ -7,9 +7,10 @@
 
 static struct {
     const char *data, *images, *prompt, *suffix, *split, *out;
-    int kind, task, template, limit, batch;
-    bool shuffle_images, constant, no_system, lowercase, json;
+    int kind, task, limit, batch;
+    bool shuffle_images, constant, lowercase, json;
     oc_model_settings model;
+    oc_prompt_settings prompting;
     oc_decoding_settings decoding;
 } opt = {.batch = 32, .decoding = OC_DECODING_DEFAULTS};
 
@@ -23,13 +24,12 @@ static const oc_option options[] = {
     {"--batch", OPT_INT, &opt.batch, "1..4096", "prompts at once"},
     {"--prompt", OPT_STRING, &opt.prompt, "TEXT", "question for caption files; default: \"Provide a one-sentence caption for the provided image.\""},
     {"--prompt-suffix", OPT_STRING, &opt.suffix, "TEXT", "appended to every question"},
-    {"--template", OPT_ENUM, &opt.template, "model|chat|plain", "how prompts are written; model: as it was trained"},
-    {"--no-system", OPT_FLAG, &opt.no_system, NULL, "with --template chat: no system turn"},
     {"--lowercase", OPT_FLAG, &opt.lowercase, NULL, "references in lower case (scores do not depend on it)"},
     {"--shuffle-images", OPT_FLAG, &opt.shuffle_images, NULL, "control: show another picture than the one asked about"},
     {"--constant", OPT_FLAG, &opt.constant, NULL, "control, without MODEL: the best answer that is the same for all pictures"},
     {"--out", OPT_STRING, &opt.out, "DIR", "write results.json (COCO format), items.jsonl and scores.json"},
     {"--json", OPT_FLAG, &opt.json, NULL, "print one JSON object"},
+    OC_PROMPT_OPTIONS(opt.prompting),
     OC_DECODING_OPTIONS(opt.decoding),
     OC_MODEL_OPTIONS(opt.model),
     {0}};
@@ -106,7 +106,6 @@ static int run(int n_args, char **args, oc_error *err) {
     eo.task = opt.task == 2 || (opt.task == 0 && data_kind() == OC_DATASET_VQA) ? OC_EVAL_VQA : OC_EVAL_CAPTION;
     int usage = oc_decoding_options(&eo.generate, &opt.decoding, err);
     if (usage) return usage;
-    if (opt.no_system && opt.template != 1) return oc_usage(err, "--no-system goes with --template chat");
     if (opt.constant == (n_args == 1)) return oc_usage(err, opt.constant ? "--constant takes no MODEL" : "MODEL is missing");
     if (opt.constant && (opt.shuffle_images || opt.out)) return oc_usage(err, "--constant goes with neither --shuffle-images nor --out");
     if (opt.constant) return (int)with_data(NULL, &eo, err);
@@ -114,10 +113,8 @@ static int run(int n_args, char **args, oc_error *err) {
     oc_status st = oc_session_open(&s, args[0], &opt.model, true, err);
     if (st != OC_OK) return (int)st;
     OC_GO(oc_session_needs_vlm(&s, args[0], err));
-    if (opt.template) {
-        s.model.cfg.template = opt.template == 1 ? OC_TEMPLATE_CHAT : OC_TEMPLATE_PLAIN;
-        s.model.cfg.no_system = opt.no_system;
-    }
+    OC_GO(oc_session_set_prompt(&s, args[0], &opt.prompting, err));
+    eo.system = s.system;
     st = with_data(&s, &eo, err);
 done:
     oc_session_close(&s);

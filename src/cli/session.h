@@ -36,10 +36,23 @@ typedef struct oc_decoding_settings {
 /* Checks what does not go together. eos is left to oc_prompt_set_eos. */
 int oc_decoding_options(oc_generate_options *out, const oc_decoding_settings *s, oc_error *err);
 
+/* How a question becomes a prompt. */
+typedef struct oc_prompt_settings {
+    int template; /* model|chat|plain */
+    const char *system;
+    bool no_system;
+} oc_prompt_settings;
+
+#define OC_PROMPT_OPTIONS(s)                                                                                             \
+    {"--template", OPT_ENUM, &(s).template, "model|chat|plain", "how prompts are written; model: as it was trained"},     \
+    {"--system", OPT_STRING, &(s).system, "TEXT", "system turn of the chat template, instead of the model's"},           \
+    {"--no-system", OPT_FLAG, &(s).no_system, NULL, "no system turn"}
+
 typedef struct oc_session {
     oc_compute *compute;
     oc_vlm model;
     oc_tokenizer *tokenizer; /* NULL when it was not asked for */
+    char *system;            /* NULL: as the model's configuration says */
 } oc_session;
 
 /* DIR: a model folder; with_tokenizer: and its tokenizer. */
@@ -48,6 +61,15 @@ void oc_session_close(oc_session *s);
 
 /* Both parts are needed to talk about pictures. */
 oc_status oc_session_needs_vlm(const oc_session *s, const char *dir, oc_error *err);
+
+/* Applies the settings to the model's configuration. A model from elsewhere says in its chat template whether it wants a
+ * system turn; a template that is not ChatML fails here. */
+oc_status oc_session_set_prompt(oc_session *s, const char *dir, const oc_prompt_settings *p, oc_error *err);
+
+/* A batch of n times the same question about one picture each; image NULL: without pictures, n = 1. The question may say
+ * where the picture goes ("<image>"); otherwise it comes first. Closed by the caller with oc_batch_close (also after
+ * a failure). */
+oc_status oc_session_ask(const oc_session *s, oc_batch *b, const char *question, char *const *image, int n, oc_error *err);
 
 /* Prints a JSON value as one line on stdout and gives up the reference; NULL is reported as out of memory. */
 oc_status oc_print_json(json_t *o, oc_error *err);

@@ -91,6 +91,8 @@ oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_ch
 /* The same up to the last answer, which the model is to give: turns before it and the opening of its turn; with the plain
  * template the pictures alone. max_length does not apply. */
 oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err);
+/* *out = t with each image token repeated tokens_per_image times. They must be n_images; `name` stands in the message. */
+oc_status oc_expand_images(const oc_chat_tokens *t, const oc_text_options *opt, int n_images, const char *name, oc_chat_tokens *out, oc_error *err);
 /* Pixels f32 [3, S, S] of one encoded picture; rng NULL: nothing random. */
 oc_status oc_image_pixels(float *out, const void *bytes, size_t size, const char *name, const oc_image_options *opt, oc_rng *rng, oc_error *err);
 

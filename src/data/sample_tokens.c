@@ -1,4 +1,5 @@
 /* A conversation, or its prompt, as token ids with its pictures in place. */
+#include <stdio.h>
 #include <string.h>
 
 #include "data/loader.h"
@@ -36,21 +37,25 @@ static bool add(oc_chat_tokens *out, int32_t id, uint8_t answer) {
     return true;
 }
 
-/* Each picture's token as often as it takes tokens. */
-static oc_status expand(const oc_sample *s, const oc_text_options *opt, const oc_chat_tokens *t, oc_chat_tokens *out, oc_error *err) {
+oc_status oc_expand_images(const oc_chat_tokens *t, const oc_text_options *opt, int n_images, const char *name, oc_chat_tokens *out, oc_error *err) {
     oc_chat_tokens_clear(out);
     bool ok = true;
     int placed = 0;
     for (size_t i = 0; ok && i < t->ids.len; i++) {
-        bool image = s->n_images > 0 && t->ids.data[i] == opt->image_token;
+        bool image = n_images > 0 && t->ids.data[i] == opt->image_token;
         placed += image;
         for (int k = 0; ok && k < (image ? opt->tokens_per_image : 1); k++) ok = add(out, t->ids.data[i], t->is_answer[i]);
     }
     if (!ok) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the tokens of a sample");
-    if (placed != s->n_images)
-        return oc_fail(err, OC_ERR_FORMAT, "sample %s: %d pictures but %d places for them", s->id, s->n_images, placed);
+    if (placed != n_images) return oc_fail(err, OC_ERR_FORMAT, "%s: %d pictures but %d places for them", name, n_images, placed);
     out->n_images = placed;
     return OC_OK;
+}
+
+static oc_status expand(const oc_sample *s, const oc_text_options *opt, const oc_chat_tokens *t, oc_chat_tokens *out, oc_error *err) {
+    char name[300];
+    snprintf(name, sizeof name, "sample %s", s->id);
+    return oc_expand_images(t, opt, s->n_images, name, out, err);
 }
 
 oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {

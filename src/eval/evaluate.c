@@ -5,7 +5,6 @@
 
 #include "base/progress.h"
 #include "base/signals.h"
-#include "model/spans.h"
 
 enum { DEFAULT_BATCH = 32 };
 
@@ -26,7 +25,6 @@ typedef struct prompts {
     oc_chat_tokens *tokens; /* [n] */
     const char **name;      /* [n_names] distinct pictures */
     int32_t *block_image;   /* [n_blocks] indices into name */
-    int *n_images;          /* [n] of each prompt */
     oc_batch batch;
     oc_generation *answer;  /* [n] */
 } prompts;
@@ -44,7 +42,7 @@ static oc_status load_picture(const run *r, const char *name, float *pixels, oc_
 }
 
 /* On all cores: decoding large pictures takes longer than encoding them with a small model. */
-static oc_status load_pictures(const run *r, prompts *p, oc_error *err) {
+static oc_status load_pictures(const run *r, const prompts *p, oc_error *err) {
     const size_t plane = 3 * (size_t)r->image.size * (size_t)r->image.size;
     oc_status st = OC_OK;
 #pragma omp parallel for schedule(dynamic)
@@ -58,7 +56,6 @@ static oc_status load_pictures(const run *r, prompts *p, oc_error *err) {
             if (err) *err = e;
         }
     }
-    p->batch.n_images = p->n_names;
     return st;
 }
 
@@ -80,7 +77,6 @@ static void close_prompts(prompts *p) {
     oc_free(p->answer);
     oc_free(p->name);
     oc_free(p->block_image);
-    oc_free(p->n_images);
     oc_batch_close(&p->batch);
 }
 
@@ -96,8 +92,7 @@ static oc_status open_prompts(const run *r, prompts *p, size_t first, int n, oc_
     p->answer = oc_calloc((size_t)n, sizeof *p->answer);
     p->name = oc_calloc(blocks, sizeof *p->name);
     p->block_image = oc_calloc(blocks, sizeof *p->block_image);
-    p->n_images = oc_calloc((size_t)n, sizeof *p->n_images);
-    bool ok = p->tokens && p->answer && p->name && p->block_image && p->n_images;
+    bool ok = p->tokens && p->answer && p->name && p->block_image;
     return ok ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for a batch of prompts");
 }
 
@@ -107,26 +102,11 @@ static oc_status render_prompts(const run *r, prompts *p, oc_error *err) {
         const oc_evaluated *item = &r->e->item[p->first + (size_t)i];
         oc_sample s;
         oc_dataset_sample(r->d, item->sample, &s);
+        if (!s.system) s.system = r->opt->system;
         OC_TRY(oc_sample_prompt(&s, &r->text, &p->tokens[i], err));
-        p->n_images[i] = s.n_images;
         for (int j = 0; j < s.n_images; j++) p->block_image[p->n_blocks++] = picture_index(p, r->opt->shuffle_images ? item->shown : s.image[j]);
     }
     return OC_OK;
-}
-
-static oc_status pack(const run *r, prompts *p, oc_error *err) {
-    size_t tokens = 0;
-    for (int i = 0; i < p->n; i++) tokens += p->tokens[i].ids.len;
-    if (tokens > INT32_MAX / 2) return oc_fail(err, OC_ERR_ARG, "a batch of %d prompts has %zu tokens; a smaller batch fits", p->n, tokens);
-    OC_TRY(oc_batch_open(&p->batch, (int)tokens, p->n, p->n_blocks, p->n_names, r->text.tokens_per_image, r->image.size, err));
-    for (int i = 0, block = 0; i < p->n; i++) {
-        const oc_chat_tokens *t = &p->tokens[i];
-        bool fits = oc_batch_append(&p->batch, t->ids.data, t->is_answer, (int)t->ids.len, r->text.image_token, p->block_image + block, p->n_images[i]);
-        OC_ASSERT(fits);
-        block += p->n_images[i];
-    }
-    oc_spans_fill(&p->batch, r->m->cfg.mask);
-    return load_pictures(r, p, err);
 }
 
 static oc_status keep_answers(run *r, prompts *p, oc_error *err) {
@@ -154,7 +134,8 @@ static oc_status run_batch(run *r, size_t first, int n, oc_error *err) {
     oc_status st;
     OC_GO(open_prompts(r, &p, first, n, err));
     OC_GO(render_prompts(r, &p, err));
-    OC_GO(pack(r, &p, err));
+    OC_GO(oc_prompt_pack(&p.batch, &r->m->cfg, p.tokens, p.n, p.block_image, p.n_names, err));
+    OC_GO(load_pictures(r, &p, err));
     r->e->picture_s += oc_now() - start;
     start = oc_now();
     OC_GO(oc_generate(r->m, &p.batch, &r->generate, 1, p.answer, err));

@@ -25,6 +25,7 @@ typedef struct oc_evaluate_options {
     int batch;           /* prompts at once; 0: 32 */
     bool shuffle_images; /* the control: every picture is replaced by another one, which is the same in each run */
     bool quiet;          /* no progress bar */
+    const char *system;  /* system turn for samples without their own; NULL: as in training */
     oc_generate_options generate; /* eos and want_attention are set by the call */
 } oc_evaluate_options;
 

@@ -193,6 +193,7 @@ static oc_status read_llava(oc_config *c, const json_t *o, const char *where, oc
     c->mask = (oc_mask)mask;
     c->template = (oc_template)template;
     c->no_system = !system_prompt;
+    c->own = true;
     c->aspect = (oc_aspect)aspect;
     return OC_OK;
 }

@@ -50,6 +50,7 @@ typedef struct oc_config {
     oc_aspect aspect;
     oc_template template; /* how conversations were written in training; foreign models: chat */
     bool no_system;       /* ... without a system turn of their own */
+    bool own;             /* config.json says so: it has an "ocellus" object */
     float image_mean[3], image_std[3];
 } oc_config;
 

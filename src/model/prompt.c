@@ -2,6 +2,9 @@
 
 #include <string.h>
 
+#include "base/file.h"
+#include "model/spans.h"
+
 oc_text_options oc_prompt_text_options(const oc_config *c, const oc_tokenizer *t) {
     return (oc_text_options){.tokenizer = t, .template = c->template, .image_token = c->image_token, .eos_token = c->eos_token,
                              .tokens_per_image = c->has_vision ? oc_config_tokens_per_image(c) : 1, .no_system = c->no_system};
@@ -26,6 +29,40 @@ void oc_prompt_set_eos(oc_generate_options *opt, const oc_config *c, const oc_to
     add_eos(opt, oc_tokenizer_token_id(t, "<|im_end|>"));
     add_eos(opt, oc_tokenizer_token_id(t, "<|endoftext|>"));
     if (c->template == OC_TEMPLATE_PLAIN && c->eos_token < 0) add_eos(opt, oc_tokenizer_token_id(t, "\n"));
+}
+
+oc_status oc_prompt_pack(oc_batch *b, const oc_config *c, const oc_chat_tokens *t, int n, const int32_t *block_image, int n_pictures, oc_error *err) {
+    size_t tokens = 0;
+    int blocks = 0;
+    memset(b, 0, sizeof *b);
+    for (int i = 0; i < n; i++) {
+        tokens += t[i].ids.len;
+        blocks += t[i].n_images;
+        if (t[i].ids.len == 0) return oc_fail(err, OC_ERR_ARG, "an empty prompt; at least one token is needed");
+        for (size_t k = 0; k < t[i].ids.len; k++)
+            if (t[i].ids.data[k] < 0 || t[i].ids.data[k] >= c->text.vocab)
+                return oc_fail(err, OC_ERR_FORMAT, "the prompt holds token %d, the decoder knows %d; tokenizer and model do not belong together", (int)t[i].ids.data[k], c->text.vocab);
+    }
+    if (tokens > INT32_MAX / 2) return oc_fail(err, OC_ERR_ARG, "%d prompts of %zu tokens are too much for one batch", n, tokens);
+    OC_TRY(oc_batch_open(b, (int)tokens, n, blocks, n_pictures, c->has_vision ? oc_config_tokens_per_image(c) : 1, c->vision.image_size, err));
+    for (int i = 0; i < n; i++) {
+        bool fits = oc_batch_append(b, t[i].ids.data, t[i].is_answer, (int)t[i].ids.len, c->image_token, block_image, t[i].n_images);
+        OC_ASSERT(fits);
+        block_image += t[i].n_images;
+    }
+    b->n_images = n_pictures;
+    oc_spans_fill(b, c->mask);
+    return OC_OK;
+}
+
+oc_status oc_prompt_picture(oc_batch *b, const oc_config *c, int index, const char *path, oc_error *err) {
+    oc_map map;
+    oc_image_options o = oc_prompt_image_options(c);
+    size_t plane = 3 * (size_t)o.size * (size_t)o.size;
+    OC_TRY(oc_map_open(&map, path, err));
+    oc_status st = oc_image_pixels(b->pixels + (size_t)index * plane, map.data, map.size, path, &o, NULL, err);
+    oc_map_close(&map);
+    return st;
 }
 
 static bool is_blank(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }

@@ -11,6 +11,12 @@ oc_image_options oc_prompt_image_options(const oc_config *c);
 /* Sets opt->eos: the end of a turn, the end of a text, and with the plain template what training put behind an answer. */
 void oc_prompt_set_eos(oc_generate_options *opt, const oc_config *c, const oc_tokenizer *t);
 
+/* Opens a batch of n prompts as oc_sample_prompt renders them, its attention intervals filled. block_image[j]: which of the
+ * n_pictures the j-th picture of all prompts is. The pixels are left to the caller; n_images is set. */
+oc_status oc_prompt_pack(oc_batch *b, const oc_config *c, const oc_chat_tokens *t, int n, const int32_t *block_image, int n_pictures, oc_error *err);
+/* Reads one picture's file into the batch. */
+oc_status oc_prompt_picture(oc_batch *b, const oc_config *c, int index, const char *path, oc_error *err);
+
 /* Appends the text of a generation, without its end token and without blanks around it. */
 void oc_prompt_answer_text(const oc_generation *g, const oc_tokenizer *t, oc_strbuf *out);
 

@@ -1,0 +1,112 @@
+/* ocellus caption: a sentence for each picture; ocellus ask: an answer to a question about one. */
+#include "cli/session.h"
+
+#define PROMPT "Provide a one-sentence caption for the provided image."
+
+static struct {
+    const char *prompt;
+    int batch;
+    bool json;
+    oc_model_settings model;
+    oc_prompt_settings prompting;
+    oc_decoding_settings decoding;
+} opt = {.prompt = PROMPT, .batch = 8, .decoding = OC_DECODING_DEFAULTS};
+
+/* The line for one picture. Several pictures are told apart by name. */
+static oc_status print_answer(const oc_session *s, const char *image, const char *key, const oc_generation *g, bool named, oc_error *err) {
+    oc_strbuf text = {0};
+    oc_prompt_answer_text(g, s->tokenizer, &text);
+    const char *answer = text.data ? text.data : "";
+    oc_status st = text.failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for the answer") : OC_OK;
+    if (st == OC_OK && opt.json)
+        st = oc_print_json(json_pack("{s:s, s:s, s:i, s:b, s:f}", "image", image, key, answer, "tokens", g->n, "finished", (int)g->finished,
+                                     "logprob", g->score), err);
+    else if (st == OC_OK && named) printf("%s\t%s\n", image, answer);
+    else if (st == OC_OK) puts(answer);
+    oc_strbuf_free(&text);
+    fflush(stdout);
+    return st;
+}
+
+/* Asks about n pictures at once. */
+static oc_status answer(oc_session *s, const oc_generate_options *go, const char *question, const char *key, char *const *image, int n, bool named,
+                        oc_error *err) {
+    oc_batch b;
+    oc_generation *g = oc_calloc((size_t)n, sizeof *g);
+    if (!g) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the answers");
+    oc_status st = oc_session_ask(s, &b, question, image, n, err);
+    if (st == OC_OK) st = oc_generate(&s->model, &b, go, 1, g, err);
+    for (int i = 0; i < n; i++) {
+        if (st == OC_OK) st = print_answer(s, image[i], key, &g[i], named, err);
+        oc_generation_free(&g[i]);
+    }
+    oc_batch_close(&b);
+    oc_free(g);
+    return st;
+}
+
+static int run(const char *dir, const char *question, const char *key, char *const *image, int n, oc_error *err) {
+    oc_generate_options go;
+    oc_session s;
+    int usage = oc_decoding_options(&go, &opt.decoding, err);
+    if (usage) return usage;
+    oc_status st = oc_session_open(&s, dir, &opt.model, true, err);
+    if (st != OC_OK) return (int)st;
+    OC_GO(oc_session_needs_vlm(&s, dir, err));
+    OC_GO(oc_session_set_prompt(&s, dir, &opt.prompting, err));
+    if (key[0] == 'a' && s.model.cfg.template == OC_TEMPLATE_PLAIN)
+        st = oc_fail(err, OC_ERR_ARG, "%s was trained to caption (template plain) and sees no question; --template chat asks all the same", dir);
+    OC_GO(st);
+    oc_prompt_set_eos(&go, &s.model.cfg, s.tokenizer);
+    for (int i = 0; i < n; i += opt.batch) OC_GO(answer(&s, &go, question, key, image + i, OC_MIN(opt.batch, n - i), n > 1, err));
+done:
+    oc_session_close(&s);
+    return (int)st;
+}
+
+static int run_caption(int n, char **args, oc_error *err) { return run(args[0], opt.prompt, "caption", args + 1, n - 1, err); }
+
+static int run_ask(int n, char **args, oc_error *err) {
+    OC_UNUSED(n);
+    return run(args[0], args[2], "answer", args + 1, 1, err);
+}
+
+static const oc_option caption_options[] = {
+    {"--prompt", OPT_STRING, &opt.prompt, "TEXT", "what is asked of models with the chat template"},
+    {"--batch", OPT_INT, &opt.batch, "1..1024", "pictures at once"},
+    {"--json", OPT_FLAG, &opt.json, NULL, "print a JSON object a line"},
+    OC_PROMPT_OPTIONS(opt.prompting),
+    OC_DECODING_OPTIONS(opt.decoding),
+    OC_MODEL_OPTIONS(opt.model),
+    {0}};
+
+static const oc_option ask_options[] = {
+    {"--json", OPT_FLAG, &opt.json, NULL, "print a JSON object"},
+    OC_PROMPT_OPTIONS(opt.prompting),
+    OC_DECODING_OPTIONS(opt.decoding),
+    OC_MODEL_OPTIONS(opt.model),
+    {0}};
+
+const oc_command oc_command_caption = {
+    .name = "caption",
+    .summary = "Describe pictures",
+    .positional = "MODEL IMAGE...",
+    .min_args = 2,
+    .max_args = -1,
+    .details = "Prints a line for each picture, after its name and a tab where there are several.\n\n"
+               "  ocellus caption runs/flickr8k/model dog.jpg\n"
+               "  ocellus caption runs/flickr8k/model photos/*.jpg --beams 3 --json",
+    .options = caption_options,
+    .run = run_caption,
+};
+
+const oc_command oc_command_ask = {
+    .name = "ask",
+    .summary = "Answer a question about a picture",
+    .positional = "MODEL IMAGE QUESTION",
+    .min_args = 3,
+    .max_args = 3,
+    .details = "  ocellus ask runs/vqa/model scan.jpg \"Is the liver visible?\"",
+    .options = ask_options,
+    .run = run_ask,
+};
