@@ -1,5 +1,6 @@
 #include "model/config.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -9,7 +10,7 @@ const char *const oc_mask_names[OC_MASK_COUNT] = {"prefix", "causal", "isolated"
 const char *const oc_aspect_names[OC_ASPECT_COUNT] = {"stretch", "pad", "pad_after"};
 const char *const oc_template_names[OC_TEMPLATE_COUNT] = {"chat", "plain"};
 
-enum { MAX_JSON = 16 << 20 };
+enum { MAX_JSON = 16 << 20, MAX_PATCHES = 1 << 16, MAX_MERGE = 64, MAX_ID = 1 << 24 };
 
 int oc_config_tokens_per_image(const oc_config *c) {
     int g = oc_vision_grid(&c->vision) / c->projector.merge;
@@ -47,6 +48,7 @@ static oc_status check_vision(const oc_vision_config *v, const char *where, oc_e
     OC_TRY(check_range(v->mlp, 4, 65536, "vision intermediate_size", where, err));
     OC_TRY(check_range(v->image_size, 1, 4096, "vision image_size", where, err));
     OC_TRY(check_range(v->patch_size, 1, v->image_size, "vision patch_size", where, err));
+    OC_TRY(check_range(oc_vision_patches(v), 1, MAX_PATCHES, "the number of patches of an image", where, err));
     OC_TRY(check_range(v->feature_layer, -v->layers, -1, "vision_feature_layer", where, err));
     if (v->hidden % v->heads)
         return oc_fail(err, OC_ERR_FORMAT, "%s: vision hidden_size %d is not a multiple of its %d heads", where, v->hidden, v->heads);
@@ -72,7 +74,7 @@ oc_status oc_config_check(const oc_config *c, const char *where, oc_error *err) 
     if (c->has_text) OC_TRY(check_text(&c->text, where, err));
     if (c->has_vision && c->has_text) {
         OC_TRY(check_range(c->projector.hidden, 1, 65536, "the projector's hidden width", where, err));
-        OC_TRY(check_range(c->projector.merge, 1, oc_vision_grid(&c->vision), "merge", where, err));
+        OC_TRY(check_range(c->projector.merge, 1, OC_MIN(MAX_MERGE, oc_vision_grid(&c->vision)), "merge", where, err));
         OC_TRY(check_range(c->image_token, 0, c->text.vocab - 1, "image_token_index", where, err));
     }
     return OC_OK;
@@ -128,6 +130,25 @@ static oc_status read_vision(oc_vision_config *v, const json_t *o, const char *w
     return read_act(o, "hidden_act", &v->act, where, err);
 }
 
+/* rope_parameters (transformers 5) or rope_scaling (before): only plain rotary positions are supported. */
+static oc_status read_rope(oc_text_config *t, const json_t *o, const char *where, oc_error *err) {
+    OC_TRY(read_float(o, "rope_theta", 1, 1e12, &t->rope_theta, where, err));
+    static const char *const objects[] = {"rope_parameters", "rope_scaling"}, *const keys[] = {"rope_type", "type"};
+    for (size_t i = 0; i < OC_COUNT(objects); i++) {
+        const json_t *rope = json_object_get(o, objects[i]);
+        if (!rope || json_is_null(rope)) continue;
+        if (!json_is_object(rope)) return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be an object", where, objects[i]);
+        for (size_t k = 0; k < OC_COUNT(keys); k++) {
+            const char *kind = NULL;
+            OC_TRY(oc_json_get_string(rope, keys[k], &kind, where, err));
+            if (kind && strcmp(kind, "default"))
+                return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: %s has the %s \"%s\"; only \"default\" is supported", where, objects[i], keys[k], kind);
+        }
+        OC_TRY(read_float(rope, "rope_theta", 1, 1e12, &t->rope_theta, where, err));
+    }
+    return OC_OK;
+}
+
 static oc_status read_text(oc_text_config *t, const json_t *o, const char *where, oc_error *err) {
     *t = (oc_text_config){.hidden = 4096, .layers = 32, .heads = 32, .kv_heads = 0, .mlp = 22016, .vocab = 151936,
                           .max_positions = 32768, .eps = 1e-6f, .rope_theta = 1e4f, .tied = false};
@@ -142,15 +163,7 @@ static oc_status read_text(oc_text_config *t, const json_t *o, const char *where
     if (!t->kv_heads) t->kv_heads = t->heads;
     if (!t->head_size && t->heads > 0) t->head_size = t->hidden / t->heads;
     OC_TRY(read_float(o, "rms_norm_eps", 0, 1, &t->eps, where, err));
-    OC_TRY(read_float(o, "rope_theta", 1, 1e12, &t->rope_theta, where, err));
-    const json_t *rope = json_object_get(o, "rope_parameters");
-    if (json_is_object(rope)) {
-        const char *kind = NULL;
-        OC_TRY(oc_json_get_string(rope, "rope_type", &kind, where, err));
-        if (kind && strcmp(kind, "default"))
-            return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: rope_type \"%s\"; only default is supported", where, kind);
-        OC_TRY(read_float(rope, "rope_theta", 1, 1e12, &t->rope_theta, where, err));
-    }
+    OC_TRY(read_rope(t, o, where, err));
     OC_TRY(oc_json_get_string(o, "hidden_act", &act, where, err));
     if (act && strcmp(act, "silu")) return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: hidden_act \"%s\" in the decoder; silu is supported", where, act);
     bool sliding = false;
@@ -159,24 +172,35 @@ static oc_status read_text(oc_text_config *t, const json_t *o, const char *where
     return oc_json_get_bool(o, "tie_word_embeddings", &t->tied, where, err);
 }
 
-static oc_status read_llava(oc_config *c, const json_t *o, const char *where, oc_error *err) {
+/* Which hidden state of the encoder is taken. What a file leaves out is as transformers has it: LlavaConfig's defaults are
+ * the last layer but one, without the first patch; LlavaOnevisionConfig's are the last layer whole. */
+static oc_status read_features(oc_config *c, const json_t *o, bool onevision, const char *where, oc_error *err) {
+    const char *select = onevision ? "full" : "default";
+    int layer = onevision ? -1 : -2;
+    OC_TRY(oc_json_get_int(o, "vision_feature_layer", -256, 256, &layer, where, err));
+    OC_TRY(oc_json_get_string(o, "vision_feature_select_strategy", &select, where, err));
+    c->vision.feature_layer = layer > 0 ? layer - c->vision.layers - 1 : layer; /* from the start: hidden_states[k], k from 0 */
+    if (!strcmp(select, "full")) return OC_OK;
+    return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: vision_feature_select_strategy is \"%s\"%s, which drops the first patch; SigLIP has no class token, so it must be \"full\"",
+                   where, select, json_object_get(o, "vision_feature_select_strategy") ? "" : " (not given)");
+}
+
+static oc_status read_llava(oc_config *c, const json_t *o, bool onevision, const char *where, oc_error *err) {
     const json_t *v = json_object_get(o, "vision_config"), *t = json_object_get(o, "text_config");
     if (!json_is_object(v) || !json_is_object(t))
         return oc_fail(err, OC_ERR_FORMAT, "%s: a LLaVA configuration needs the objects vision_config and text_config", where);
     c->has_vision = c->has_text = true;
-    OC_TRY(read_vision(&c->vision, v, where, err));
-    OC_TRY(read_text(&c->text, t, where, err));
+    char place[1024];
+    snprintf(place, sizeof place, "%s: vision_config", where);
+    OC_TRY(read_vision(&c->vision, v, place, err));
+    snprintf(place, sizeof place, "%s: text_config", where);
+    OC_TRY(read_text(&c->text, t, place, err));
     OC_TRY(oc_json_get_bool(o, "tie_word_embeddings", &c->text.tied, where, err));
     c->projector = (oc_projector_config){.hidden = c->text.hidden, .merge = 1, .act = OC_ACT_GELU_ERF};
     OC_TRY(read_act(o, "projector_hidden_act", &c->projector.act, where, err));
-    OC_TRY(oc_json_get_int(o, "image_token_index", 0, 1 << 24, &c->image_token, where, err));
-    OC_TRY(oc_json_get_int(o, "image_token_id", 0, 1 << 24, &c->image_token, where, err));
-    OC_TRY(oc_json_get_int(o, "vision_feature_layer", -256, 255, &c->vision.feature_layer, where, err));
-    if (c->vision.feature_layer > 0) c->vision.feature_layer -= c->vision.layers + 1; /* hidden_states[k], k from 0 */
-    const char *select = NULL;
-    OC_TRY(oc_json_get_string(o, "vision_feature_select_strategy", &select, where, err));
-    if (select && strcmp(select, "full"))
-        return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: vision_feature_select_strategy \"%s\" drops the first patch; SigLIP has no class token, use \"full\"", where, select);
+    OC_TRY(oc_json_get_int(o, "image_token_index", 0, MAX_ID, &c->image_token, where, err));
+    OC_TRY(oc_json_get_int(o, "image_token_id", 0, MAX_ID, &c->image_token, where, err));
+    OC_TRY(read_features(c, o, onevision, where, err));
     bool bias = true;
     OC_TRY(oc_json_get_bool(o, "multimodal_projector_bias", &bias, where, err));
     if (!bias) return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: a projector without biases is not supported", where);
@@ -184,7 +208,7 @@ static oc_status read_llava(oc_config *c, const json_t *o, const char *where, oc
     if (!json_is_object(own)) return OC_OK;
     int mask = (int)c->mask, aspect = (int)c->aspect, template = (int)c->template;
     bool system_prompt = !c->no_system;
-    OC_TRY(oc_json_get_int(own, "merge", 1, 64, &c->projector.merge, where, err));
+    OC_TRY(oc_json_get_int(own, "merge", 1, MAX_MERGE, &c->projector.merge, where, err));
     OC_TRY(oc_json_get_int(own, "projector_hidden", 1, 65536, &c->projector.hidden, where, err));
     OC_TRY(read_enum(own, "mask", oc_mask_names, OC_MASK_COUNT, &mask, where, err));
     OC_TRY(read_enum(own, "aspect", oc_aspect_names, OC_ASPECT_COUNT, &aspect, where, err));
@@ -199,11 +223,11 @@ static oc_status read_llava(oc_config *c, const json_t *o, const char *where, oc
 }
 
 static oc_status read_model(oc_config *c, const json_t *o, const char *where, oc_error *err) {
-    if (!json_is_object(o)) return oc_fail(err, OC_ERR_FORMAT, "%s: not a JSON object", where);
     const char *type = NULL;
     OC_TRY(oc_json_get_string(o, "model_type", &type, where, err));
     if (!type) return oc_fail(err, OC_ERR_FORMAT, "%s: \"model_type\" is missing; a Hugging Face config.json has it", where);
-    if (!strcmp(type, "llava") || !strcmp(type, "llava_onevision")) return read_llava(c, o, where, err);
+    bool onevision = !strcmp(type, "llava_onevision");
+    if (onevision || !strcmp(type, "llava")) return read_llava(c, o, onevision, where, err);
     if (!strcmp(type, "qwen2")) {
         c->has_text = true;
         return read_text(&c->text, o, where, err);
@@ -222,8 +246,10 @@ static oc_status read_triple(const json_t *o, const char *key, float out[3], con
     if (!json_is_array(a) || json_array_size(a) != 3) return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be a list of three numbers", where, key);
     for (size_t i = 0; i < 3; i++) {
         const json_t *x = json_array_get(a, i);
-        if (!json_is_number(x)) return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be a list of three numbers", where, key);
-        out[i] = (float)json_number_value(x);
+        double value = json_number_value(x);
+        if (!json_is_number(x) || !(value > -1e6 && value < 1e6))
+            return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be a list of three numbers below a million", where, key);
+        out[i] = (float)value;
     }
     return OC_OK;
 }
@@ -237,35 +263,56 @@ static oc_status read_preprocessor(oc_config *c, const json_t *o, const char *wh
     return OC_OK;
 }
 
+/* Of several ends only the first is kept: the tokenizer knows the others by name. */
 static oc_status read_generation(oc_config *c, const json_t *o, const char *where, oc_error *err) {
     const json_t *eos = json_object_get(o, "eos_token_id");
     if (json_is_array(eos)) eos = json_array_get(eos, 0);
-    if (json_is_integer(eos)) c->eos_token = (int)json_integer_value(eos);
-    return oc_json_get_int(o, "pad_token_id", 0, 1 << 24, &c->pad_token, where, err);
+    if (eos && !json_is_null(eos)) {
+        json_int_t id = json_is_integer(eos) ? json_integer_value(eos) : -1;
+        if (id < 0 || id > MAX_ID) return oc_fail(err, OC_ERR_FORMAT, "%s: \"eos_token_id\" must be one id or a list of them", where);
+        c->eos_token = (int)id;
+    }
+    return oc_json_get_int(o, "pad_token_id", 0, MAX_ID, &c->pad_token, where, err);
 }
 
-/* Calls read on DIR/name if that file exists. */
-static oc_status read_optional(oc_config *c, const char *dir, const char *name,
-                               oc_status (*read)(oc_config *, const json_t *, const char *, oc_error *), bool required, oc_error *err) {
-    char *path = oc_path_join(dir, name);
-    if (!path) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
-    oc_status st = OC_OK;
-    json_t *o = NULL;
-    if (required || oc_file_exists(path)) {
-        st = oc_json_load(&o, path, MAX_JSON, err);
-        if (st == OC_OK) st = read(c, o, path, err);
-    }
+/* In the order in which they are read: what a later one says counts. */
+static const struct config_file {
+    const char *name;
+    oc_status (*read)(oc_config *, const json_t *, const char *, oc_error *);
+} FILES[OC_CONFIG_FILE_COUNT] = {
+    [OC_CONFIG_MODEL] = {"config.json", read_model},
+    [OC_CONFIG_PROCESSOR] = {"processor_config.json", read_preprocessor},
+    [OC_CONFIG_PREPROCESSOR] = {"preprocessor_config.json", read_preprocessor},
+    [OC_CONFIG_GENERATION] = {"generation_config.json", read_generation},
+};
+
+oc_status oc_config_parse(oc_config *c, oc_config_file file, const char *text, size_t len, const char *where, oc_error *err) {
+    json_t *o;
+    if (file == OC_CONFIG_MODEL) oc_config_defaults(c);
+    OC_TRY(oc_json_parse(&o, text, len, where, err));
+    oc_status st = json_is_object(o) ? FILES[file].read(c, o, where, err) : oc_fail(err, OC_ERR_FORMAT, "%s: not a JSON object", where);
     json_decref(o);
-    oc_free(path);
+    return st;
+}
+
+static oc_status read_file(oc_config *c, oc_config_file file, const char *path, oc_error *err) {
+    char *text;
+    size_t len;
+    OC_TRY(oc_file_read(&text, &len, path, MAX_JSON, err));
+    oc_status st = oc_config_parse(c, file, text, len, path, err);
+    oc_free(text);
     return st;
 }
 
 oc_status oc_config_load(oc_config *c, const char *dir, oc_error *err) {
-    oc_config_defaults(c);
-    OC_TRY(read_optional(c, dir, "config.json", read_model, true, err));
-    OC_TRY(read_optional(c, dir, "processor_config.json", read_preprocessor, false, err));
-    OC_TRY(read_optional(c, dir, "preprocessor_config.json", read_preprocessor, false, err));
-    OC_TRY(read_optional(c, dir, "generation_config.json", read_generation, false, err));
+    for (int i = 0; i < OC_CONFIG_FILE_COUNT; i++) {
+        char *path = oc_path_join(dir, FILES[i].name);
+        if (!path) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+        oc_status st = OC_OK;
+        if (i == OC_CONFIG_MODEL || oc_file_exists(path)) st = read_file(c, (oc_config_file)i, path, err);
+        oc_free(path);
+        OC_TRY(st);
+    }
     return oc_config_check(c, dir, err);
 }
 
@@ -289,7 +336,7 @@ static json_t *text_json(const oc_text_config *t) {
                      "tie_word_embeddings", (int)t->tied, "attention_dropout", 0.0, "use_sliding_window", 0, "use_cache", 1);
 }
 
-static json_t *model_json(const oc_config *c, const char *stage) {
+static json_t *model_json(const oc_config *c, oc_dtype dtype, const char *stage) {
     json_t *o;
     if (c->has_vision && c->has_text) {
         o = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:b, s:o, s:o, s:{s:s, s:s, s:i, s:i, s:s, s:b}}", "architectures",
@@ -309,8 +356,9 @@ static json_t *model_json(const oc_config *c, const char *stage) {
         if (o) json_object_set_new(o, "architectures", json_pack("[s]", "Qwen2ForCausalLM"));
     }
     if (o) {
-        json_object_set_new(o, "dtype", json_string("float32"));
-        json_object_set_new(o, "torch_dtype", json_string("float32"));
+        const char *name = dtype == OC_BF16 ? "bfloat16" : "float32";
+        json_object_set_new(o, "dtype", json_string(name));
+        json_object_set_new(o, "torch_dtype", json_string(name));
     }
     return o;
 }
@@ -331,8 +379,8 @@ static oc_status save_json(json_t *o, const char *dir, const char *name, oc_erro
     return st;
 }
 
-oc_status oc_config_save(const oc_config *c, const char *dir, const char *stage, oc_error *err) {
-    OC_TRY(save_json(model_json(c, stage), dir, "config.json", err));
+oc_status oc_config_save(const oc_config *c, const char *dir, oc_dtype dtype, const char *stage, oc_error *err) {
+    OC_TRY(save_json(model_json(c, dtype, stage), dir, "config.json", err));
     if (c->has_vision) OC_TRY(save_json(processor_json(c), dir, "preprocessor_config.json", err));
     if (c->has_vision && c->has_text)
         OC_TRY(save_json(json_pack("{s:s, s:s, s:i, s:s, s:i, s:o}", "processor_class", "LlavaProcessor", "image_token", "<image>",

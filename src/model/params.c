@@ -97,6 +97,7 @@ static void build_vision(builder *b, const oc_vision_config *v) {
     align_part(b, P);
     add(b, P, 1.0f / sqrtf((float)C), SHAPE(oc_vision_patches(v), C), "vision_tower.embeddings.position_embedding.weight")->decay = false;
     float out_gain = GAIN / sqrtf(2.0f * (float)v->layers);
+    int first_unused = b->p->count; /* rows behind the layer whose output is taken */
     for (int l = 0; l < v->layers; l++) {
         snprintf(name, sizeof name, "vision_tower.encoder.layers.%d", l);
         char sub[160];
@@ -111,10 +112,10 @@ static void build_vision(builder *b, const oc_vision_config *v) {
         add_linear(b, P, sub, v->mlp, C, true, GAIN);
         snprintf(sub, sizeof sub, "%s.mlp.fc2", name);
         add_linear(b, P, sub, C, v->mlp, true, out_gain);
+        if (l < v->layers + v->feature_layer + 1) first_unused = b->p->count;
     }
-    int first = b->p->count;
     add_norm(b, P, "vision_tower.post_layernorm", C, true);
-    for (int i = first; i < b->p->count; i++) b->p->row[i].unused = true;
+    for (int i = first_unused; i < b->p->count; i++) b->p->row[i].unused = true;
 }
 
 static void build_text(builder *b, const oc_text_config *t) {

@@ -21,7 +21,7 @@ typedef struct oc_param {
     int shape[4];
     size_t offset, n; /* floats, within the part's buffers */
     bool decay;       /* weight decay applies: matrices except embeddings and position tables */
-    bool unused;      /* kept in files, takes no part in the network (post_layernorm) */
+    bool unused;      /* kept in files, takes no part in the network (post_layernorm, layers above the feature layer) */
     float init_std;   /* of a fresh model: 0 = zeros, < 0 = ones */
 } oc_param;
 

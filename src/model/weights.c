@@ -80,16 +80,23 @@ static void describe_shape(char *out, size_t size, const oc_param *r) {
     if (n < size) snprintf(out + n, size - n, "]");
 }
 
-static oc_status load_tensor(const oc_vlm *m, const oc_tensor_info *t, const bool want[OC_PART_COUNT], uint8_t *seen, oc_error *err) {
+/* What the tensors of a file are measured against: the table of a model, and the parts that are wanted of it. */
+typedef struct target {
+    const oc_params *params;
+    const oc_config *cfg;
+    const bool *want; /* [OC_PART_COUNT] */
+    bool fill;        /* else only checked: params then has no memory yet */
+} target;
+
+static oc_status load_tensor(const target *g, const oc_tensor_info *t, uint8_t *seen, oc_error *err) {
     char name[256], wanted[96], found[96];
     if (!oc_weights_canonical(name, sizeof name, t->name))
         return oc_fail(err, OC_ERR_FORMAT, "%s: the tensor name \"%.80s...\" is too long", t->file, t->name);
-    if (in_unwanted_part(name, want) || is_skipped(name, &m->cfg)) return OC_OK;
-    int row = oc_params_find(&m->params, name);
+    if (in_unwanted_part(name, g->want) || is_skipped(name, g->cfg)) return OC_OK;
+    int row = oc_params_find(g->params, name);
     if (row < 0)
         return oc_fail(err, OC_ERR_FORMAT, "%s: unknown tensor \"%s\"; this model has no such part (does config.json belong to it?)", t->file, t->name);
-    const oc_param *r = &m->params.row[row];
-    if (!want[r->part]) return OC_OK;
+    const oc_param *r = &g->params->row[row];
     if (!same_shape(r, t)) {
         describe_shape(wanted, sizeof wanted, r);
         return oc_fail(err, OC_ERR_FORMAT, "%s: tensor \"%s\" is %s, config.json asks for %s", t->file, t->name,
@@ -97,37 +104,55 @@ static oc_status load_tensor(const oc_vlm *m, const oc_tensor_info *t, const boo
     }
     if (seen[row]) return oc_fail(err, OC_ERR_FORMAT, "%s: two tensors mean \"%s\"", t->file, name);
     seen[row] = 1;
-    return oc_tensor_to_f32(t, oc_params_weight(&m->params, row), err);
+    return g->fill ? oc_tensor_to_f32(t, oc_params_weight(g->params, row), err) : OC_OK;
 }
 
-static oc_status check_missing(const oc_vlm *m, const char *dir, const bool want[OC_PART_COUNT], const uint8_t *seen, oc_error *err) {
+/* Some files leave post_layernorm out, since nothing reads it. It is then what a fresh model has. */
+static bool may_be_missing(const oc_param *r) { return !strncmp(r->name, "vision_tower.post_layernorm.", 28); }
+
+static void fill_fresh(const target *g, const oc_param *r) {
+    float *w = g->params->w[r->part] + r->offset;
+    for (size_t i = 0; i < r->n; i++) w[i] = r->init_std < 0 ? 1.0f : 0.0f;
+}
+
+static oc_status check_missing(const target *g, const char *where, const uint8_t *seen, oc_error *err) {
     char list[384] = "";
     int missing = 0;
-    for (int i = 0; i < m->params.count; i++) {
-        const oc_param *r = &m->params.row[i];
-        if (!want[r->part] || seen[i] || r->unused) continue; /* some files leave post_layernorm out: not used */
+    for (int i = 0; i < g->params->count; i++) {
+        const oc_param *r = &g->params->row[i];
+        if (!g->want[r->part] || seen[i]) continue;
+        if (may_be_missing(r)) {
+            if (g->fill) fill_fresh(g, r);
+            continue;
+        }
         size_t n = strlen(list);
         if (missing++ < 3) snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", r->name);
     }
     if (!missing) return OC_OK;
-    return oc_fail(err, OC_ERR_FORMAT, "%s: %d tensor%s missing: %s%s", dir, missing, missing > 1 ? "s are" : " is", list, missing > 3 ? ", ..." : "");
+    return oc_fail(err, OC_ERR_FORMAT, "%s: %d tensor%s missing: %s%s", where, missing, missing > 1 ? "s are" : " is", list, missing > 3 ? ", ..." : "");
 }
 
-static oc_status load_from(oc_vlm *m, const oc_safetensors *st, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
-    uint8_t *seen = oc_calloc((size_t)m->params.count, 1);
-    if (!seen) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+static oc_status load_tensors(const target *g, const oc_safetensors *st, const char *where, oc_error *err) {
+    uint8_t *seen = oc_calloc((size_t)g->params->count, 1);
+    if (!seen) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", where);
     oc_status status = OC_OK;
-    for (size_t i = 0; status == OC_OK && i < oc_safetensors_count(st); i++) status = load_tensor(m, oc_safetensors_at(st, i), want, seen, err);
-    if (status == OC_OK) status = check_missing(m, dir, want, seen, err);
+    for (size_t i = 0; status == OC_OK && i < oc_safetensors_count(st); i++) status = load_tensor(g, oc_safetensors_at(st, i), seen, err);
+    if (status == OC_OK) status = check_missing(g, where, seen, err);
     oc_free(seen);
-    if (status == OC_OK) oc_vlm_weights_changed(m, want);
     return status;
+}
+
+oc_status oc_weights_load_from(oc_vlm *m, const oc_safetensors *st, const char *where, const bool want[OC_PART_COUNT], oc_error *err) {
+    const target g = {.params = &m->params, .cfg = &m->cfg, .want = want, .fill = true};
+    OC_TRY(load_tensors(&g, st, where, err));
+    oc_vlm_weights_changed(m, want);
+    return OC_OK;
 }
 
 oc_status oc_weights_load(oc_vlm *m, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
     oc_safetensors *file;
     OC_TRY(oc_safetensors_open(&file, dir, err));
-    oc_status st = load_from(m, file, dir, want, err);
+    oc_status st = oc_weights_load_from(m, file, dir, want, err);
     oc_safetensors_close(file);
     return st;
 }
@@ -143,6 +168,16 @@ static void projector_width(oc_config *cfg, const oc_safetensors *file) {
     }
 }
 
+/* Are all tensors there? Asked before memory is taken, so that a configuration cannot claim more than its files hold. */
+static oc_status check_tensors(const oc_config *cfg, const oc_safetensors *file, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
+    oc_params p;
+    OC_TRY(oc_params_build(&p, cfg, err));
+    const target g = {.params = &p, .cfg = cfg, .want = want};
+    oc_status st = load_tensors(&g, file, dir, err);
+    oc_params_close(&p);
+    return st;
+}
+
 oc_status oc_weights_open(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype t, oc_error *err) {
     oc_config cfg;
     oc_safetensors *file = NULL;
@@ -151,8 +186,9 @@ oc_status oc_weights_open(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype 
     OC_TRY(oc_safetensors_open(&file, dir, err));
     projector_width(&cfg, file);
     bool want[OC_PART_COUNT] = {cfg.has_vision, cfg.has_vision && cfg.has_text, cfg.has_text};
-    oc_status st = oc_vlm_create(out, c, &cfg, t, err);
-    if (st == OC_OK) st = load_from(out, file, dir, want, err);
+    oc_status st = check_tensors(&cfg, file, dir, want, err);
+    if (st == OC_OK) st = oc_vlm_create(out, c, &cfg, t, err);
+    if (st == OC_OK) st = oc_weights_load_from(out, file, dir, want, err);
     if (st != OC_OK) oc_vlm_close(out);
     oc_safetensors_close(file);
     return st;
@@ -222,6 +258,9 @@ static oc_status write_weights(const oc_vlm *m, const char *dir, const oc_tensor
             total += m->params.row[i].n * oc_dtype_size(opt->dtype);
         }
     }
+    char *stale = oc_path_join(dir, shards > 1 ? "model.safetensors" : "model.safetensors.index.json"); /* of an earlier save */
+    if (st == OC_OK) st = stale ? oc_remove_tree(stale, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+    oc_free(stale);
     if (st == OC_OK && shards > 1) {
         json_t *index = json_pack("{s:{s:I}, s:O}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
         char *path = oc_path_join(dir, "model.safetensors.index.json");
@@ -247,7 +286,7 @@ oc_status oc_weights_save(const oc_vlm *m, const char *dir, const oc_save_option
         info[i] = (oc_tensor_info){.name = name, .dtype = opt->dtype, .n_dims = r->n_dims};
         for (int d = 0; d < r->n_dims; d++) info[i].shape[d] = r->shape[d];
     }
-    if (st == OC_OK) st = oc_config_save(&m->cfg, dir, opt->stage, err);
+    if (st == OC_OK) st = oc_config_save(&m->cfg, dir, opt->dtype, opt->stage, err);
     if (st == OC_OK) st = write_weights(m, dir, info, opt, err);
     oc_free(info);
     oc_free(names);
