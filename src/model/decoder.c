@@ -201,6 +201,7 @@ static void mlp_block_fwd(oc_decoder *d, oc_compute *c, int i, void *x_next) {
 
 void *oc_decoder_fwd(oc_decoder *d, oc_compute *c, const oc_decoder_rows *rows) {
     int C = d->cfg->hidden;
+    for (int i = 0; i < d->N; i++) OC_ASSERT(rows->position[i] >= 0 && rows->position[i] < d->max_rope);
     oc_tap_show(d->tap, "embeds", d->layer[0].x, d->N, C, C, d->t);
     for (int i = 0; i < d->cfg->layers; i++) {
         void *next = i + 1 < d->cfg->layers ? d->layer[i + 1].x : d->x_out;

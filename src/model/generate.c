@@ -140,7 +140,7 @@ static int32_t sample(session *s, const float *logits, oc_rng *rng) {
         u -= (double)s->sorted[s->order[i]];
         if (u < 0) return s->order[i];
     }
-    return s->order[last - 1];
+    return s->order[OC_MAX(last, 1) - 1]; /* also when the logits are not numbers */
 }
 
 /* ---- 3. Greedy and sampling ---------------------------------------------------------------------------------------- */

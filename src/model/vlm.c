@@ -127,6 +127,7 @@ static void begin(oc_vlm *m, int tokens, int images, int blocks, int labels, boo
 static void map_visual_rows(oc_vlm *m, const oc_batch *b) {
     struct oc_vlm_rows *r = &m->rows;
     int per_image = b->tokens_per_image, k = 0;
+    OC_ASSERT(per_image == oc_config_tokens_per_image(&m->cfg));
     r->visual_in_order = b->n_blocks == b->n_images;
     for (int j = 0; j < b->n_blocks; j++) {
         if (b->block_image[j] != j) r->visual_in_order = false;
@@ -144,6 +145,7 @@ static void embed(oc_vlm *m, const oc_batch *b) {
     oc_compute *c = m->compute;
     const int C = m->cfg.text.hidden;
     void *x = oc_decoder_input(&m->decoder);
+    for (int i = 0; i < b->N; i++) OC_ASSERT(b->token[i] >= 0 && b->token[i] < m->cfg.text.vocab);
     c->ops.embedding_fwd(c, x, b->token, oc_params_weight(&m->params, m->embed), OC_F32, b->N, C, m->t);
     memcpy(r->embed_id, b->token, (size_t)b->N * sizeof(int32_t));
     if (b->n_blocks == 0) return;
@@ -209,6 +211,7 @@ void oc_vlm_decode(oc_vlm *m, float *logits, const int32_t *token, const int32_t
 void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B,
                              oc_kv_cache *kv, float *attention, int ld, float *scratch) {
     oc_compute *c = m->compute;
+    for (int b = 0; b < B; b++) OC_ASSERT(token[b] >= 0 && token[b] < m->cfg.text.vocab);
     begin(m, B, 0, 0, B, false);
     c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), token, oc_params_weight(&m->params, m->embed), OC_F32, B, m->cfg.text.hidden, m->t);
     oc_decoder_rows rows = {.position = position, .cache = kv, .slot = slot, .decode = true, .attention = attention, .attention_ld = ld,
@@ -265,6 +268,7 @@ oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale) {
     int n = 0;
     for (int i = 0; i < b->N; i++)
         if (b->label[i] >= 0) {
+            OC_ASSERT(b->label[i] < m->cfg.text.vocab && n < b->n_labels);
             r->label_row[n] = i;
             r->target[n++] = b->label[i];
         }
