@@ -12,6 +12,15 @@ static struct {
     oc_decoding_settings decoding;
 } opt = {.prompt = PROMPT, .batch = 8, .decoding = OC_DECODING_DEFAULTS};
 
+/* What a model says may hold anything: control characters are not for the terminal, and line ends not inside a line. */
+static void print_text(const char *text, bool one_line) {
+    for (; *text; text++) {
+        bool control = (unsigned char)*text < ' ' && (one_line || *text != '\n');
+        putchar(control ? ' ' : *text);
+    }
+    putchar('\n');
+}
+
 /* The line for one picture. Several pictures are told apart by name. */
 static oc_status print_answer(const oc_session *s, const char *image, const char *key, const oc_generation *g, bool named, oc_error *err) {
     oc_strbuf text = {0};
@@ -21,8 +30,10 @@ static oc_status print_answer(const oc_session *s, const char *image, const char
     if (st == OC_OK && opt.json)
         st = oc_print_json(json_pack("{s:s, s:s, s:i, s:b, s:f}", "image", image, key, answer, "tokens", g->n, "finished", (int)g->finished,
                                      "logprob", g->score), err);
-    else if (st == OC_OK && named) printf("%s\t%s\n", image, answer);
-    else if (st == OC_OK) puts(answer);
+    else if (st == OC_OK) {
+        if (named) printf("%s\t", image);
+        print_text(answer, named);
+    }
     oc_strbuf_free(&text);
     fflush(stdout);
     return st;

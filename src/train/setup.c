@@ -38,10 +38,12 @@ oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_optio
     if (!run->out) return oc_fail(err, OC_ERR_ARG, "%s: no output folder; give --out DIR or the key \"out\"", recipe->path);
     if (!tokenizer_dir) return oc_fail(err, OC_ERR_ARG, "%s: no tokenizer; model.tokenizer names a tokenizer.json (ocellus tokenizer train makes one)", recipe->path);
     char *log = NULL, *tb = NULL;
+    int32_t image;
     oc_status st;
     OC_GO(oc_compute_open(&run->compute, &(oc_compute_options){.threads = recipe->threads, .backend = opt->backend}, err));
     run->dtype = choose_dtype(recipe, run->compute);
     OC_GO(oc_tokenizer_open(&run->tokenizer, tokenizer_dir, err));
+    OC_GO(oc_tokenizer_add_special(run->tokenizer, OC_IMAGE_PLACEHOLDER, &image, err)); /* Qwen2's own tokenizer lacks it */
     OC_GO(oc_make_dirs(run->out, err));
     OC_GO(oc_run_path(run, "log.jsonl", &log, err));
     OC_GO(check_fresh(run, log, err));

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "model/spans.h"
+#include "train/assemble.h"
 #include "train/setup.h"
 
 typedef struct stage_run {
@@ -29,55 +30,10 @@ enum { MAX_SKIPPED_IN_A_ROW = 25, SEED_WEIGHTS = 0x77 };
 
 /* ---- 1. The model -------------------------------------------------------------------------------------------------- */
 
-static const oc_act ACT[] = {[OC_RECIPE_ACT_GELU_TANH] = OC_ACT_GELU_TANH, [OC_RECIPE_ACT_GELU] = OC_ACT_GELU_ERF};
-static const oc_mask MASK[] = {[OC_RECIPE_MASK_CAUSAL] = OC_MASK_CAUSAL, [OC_RECIPE_MASK_PREFIX] = OC_MASK_PREFIX, [OC_RECIPE_MASK_ISOLATED] = OC_MASK_ISOLATED};
-static const oc_aspect ASPECT[] = {[OC_RECIPE_ASPECT_STRETCH] = OC_ASPECT_STRETCH, [OC_RECIPE_ASPECT_PAD] = OC_ASPECT_PAD};
-
-static oc_status combined_config(oc_config *c, const oc_run *run, oc_error *err) {
-    const oc_recipe_model *r = &run->recipe->model;
-    oc_config tower;
-    oc_config_defaults(c);
-    if (r->towers.vision) {
-        OC_TRY(oc_config_load(&tower, r->towers.vision, err));
-        if (!tower.has_vision) return oc_fail(err, OC_ERR_ARG, "%s: holds no vision encoder", r->towers.vision);
-        c->vision = tower.vision;
-        c->has_vision = true;
-        memcpy(c->image_mean, tower.image_mean, sizeof c->image_mean);
-        memcpy(c->image_std, tower.image_std, sizeof c->image_std);
-    } else oc_config_new_vision(c, &r->fresh.vision);
-    if (r->towers.text) {
-        OC_TRY(oc_config_load(&tower, r->towers.text, err));
-        if (!tower.has_text) return oc_fail(err, OC_ERR_ARG, "%s: holds no decoder", r->towers.text);
-        c->text = tower.text;
-        c->has_text = true;
-    } else oc_config_new_text(c, &r->fresh.text, run->tokenizer);
-    oc_config_tokens(c, run->tokenizer);
-    if (c->image_token >= c->text.vocab || oc_tokenizer_vocab_size(run->tokenizer) > c->text.vocab)
-        return oc_fail(err, OC_ERR_ARG, "the tokenizer has %d ids, the decoder only %d rows; they do not belong together",
-                       (int)oc_tokenizer_vocab_size(run->tokenizer), c->text.vocab);
-    c->projector = (oc_projector_config){.hidden = r->projector.hidden ? r->projector.hidden : c->text.hidden, .merge = r->projector.merge, .act = ACT[r->projector.act]};
-    c->mask = MASK[r->mask];
-    c->aspect = ASPECT[r->aspect];
-    return OC_OK;
-}
-
-static oc_status assemble(oc_vlm *m, const oc_run *run, oc_error *err) {
-    const oc_recipe_model *r = &run->recipe->model;
-    oc_config cfg;
-    OC_TRY(combined_config(&cfg, run, err));
-    OC_TRY(oc_vlm_create(m, run->compute, &cfg, run->dtype, err));
-    const bool fresh[OC_PART_COUNT] = {!r->towers.vision, true, !r->towers.text};
-    oc_params_init(&m->params, (uint64_t)run->recipe->seed + SEED_WEIGHTS, fresh);
-    oc_status st = OC_OK;
-    if (r->towers.vision) st = oc_weights_load(m, r->towers.vision, (bool[OC_PART_COUNT]){true, false, false}, err);
-    if (st == OC_OK && r->towers.text) st = oc_weights_load(m, r->towers.text, (bool[OC_PART_COUNT]){false, false, true}, err);
-    if (st != OC_OK) oc_vlm_close(m);
-    return st;
-}
-
 static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint, oc_error *err) {
     const char *whole = checkpoint ? checkpoint : run->recipe->model.init;
-    if (!whole) return assemble(m, run, err);
+    if (!whole)
+        return oc_assemble(m, run->compute, &run->recipe->model, run->tokenizer, (uint64_t)run->recipe->seed + SEED_WEIGHTS, run->dtype, err);
     OC_TRY(oc_weights_open(m, run->compute, whole, run->dtype, err));
     if (m->cfg.has_vision && m->cfg.has_text) return OC_OK;
     oc_vlm_close(m);
@@ -242,7 +198,7 @@ static oc_status open_stage(stage_run *s, const char *resumed, oc_error *err) {
     const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
     for (int i = 0; i < OC_PART_COUNT; i++) s->train[i] = lr[i] > 0;
     s->accumulate = (st->batch + micro_batch(st) - 1) / micro_batch(st);
-    s->mask = st->mask <= OC_RECIPE_MASK_ISOLATED ? MASK[st->mask] : s->m->cfg.mask;
+    s->mask = st->mask <= OC_RECIPE_MASK_ISOLATED ? oc_mask_of_recipe[st->mask] : s->m->cfg.mask;
     s->m->cfg.mask = s->mask; /* remembered with the model: this is how it was trained last */
     s->m->cfg.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
     s->m->cfg.no_system = !st->system_prompt;

@@ -1,0 +1,50 @@
+#include "train/assemble.h"
+
+#include <string.h>
+
+#include "model/weights.h"
+#include "train/setup.h"
+
+static const oc_act ACT[] = {[OC_RECIPE_ACT_GELU_TANH] = OC_ACT_GELU_TANH, [OC_RECIPE_ACT_GELU] = OC_ACT_GELU_ERF};
+const oc_mask oc_mask_of_recipe[] = {[OC_RECIPE_MASK_CAUSAL] = OC_MASK_CAUSAL, [OC_RECIPE_MASK_PREFIX] = OC_MASK_PREFIX, [OC_RECIPE_MASK_ISOLATED] = OC_MASK_ISOLATED};
+static const oc_aspect ASPECT[] = {[OC_RECIPE_ASPECT_STRETCH] = OC_ASPECT_STRETCH, [OC_RECIPE_ASPECT_PAD] = OC_ASPECT_PAD};
+
+oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_tokenizer *t, oc_error *err) {
+    oc_config tower;
+    oc_config_defaults(c);
+    if (r->towers.vision) {
+        OC_TRY(oc_config_load(&tower, r->towers.vision, err));
+        if (!tower.has_vision) return oc_fail(err, OC_ERR_ARG, "%s: holds no vision encoder", r->towers.vision);
+        c->vision = tower.vision;
+        c->has_vision = true;
+        memcpy(c->image_mean, tower.image_mean, sizeof c->image_mean);
+        memcpy(c->image_std, tower.image_std, sizeof c->image_std);
+    } else oc_config_new_vision(c, &r->fresh.vision);
+    if (r->towers.text) {
+        OC_TRY(oc_config_load(&tower, r->towers.text, err));
+        if (!tower.has_text) return oc_fail(err, OC_ERR_ARG, "%s: holds no decoder", r->towers.text);
+        c->text = tower.text;
+        c->has_text = true;
+    } else oc_config_new_text(c, &r->fresh.text, t);
+    oc_config_tokens(c, t);
+    if (c->image_token >= c->text.vocab || oc_tokenizer_vocab_size(t) > c->text.vocab)
+        return oc_fail(err, OC_ERR_ARG, "the tokenizer has %d ids, the decoder only %d rows; they do not belong together",
+                       (int)oc_tokenizer_vocab_size(t), c->text.vocab);
+    c->projector = (oc_projector_config){.hidden = r->projector.hidden ? r->projector.hidden : c->text.hidden, .merge = r->projector.merge, .act = ACT[r->projector.act]};
+    c->mask = oc_mask_of_recipe[r->mask];
+    c->aspect = ASPECT[r->aspect];
+    return OC_OK;
+}
+
+oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed, oc_dtype dtype, oc_error *err) {
+    oc_config cfg;
+    OC_TRY(oc_assemble_config(&cfg, r, t, err));
+    OC_TRY(oc_vlm_create(m, c, &cfg, dtype, err));
+    const bool fresh[OC_PART_COUNT] = {!r->towers.vision, true, !r->towers.text};
+    oc_params_init(&m->params, seed, fresh);
+    oc_status st = OC_OK;
+    if (r->towers.vision) st = oc_weights_load(m, r->towers.vision, (bool[OC_PART_COUNT]){true, false, false}, err);
+    if (st == OC_OK && r->towers.text) st = oc_weights_load(m, r->towers.text, (bool[OC_PART_COUNT]){false, false, true}, err);
+    if (st != OC_OK) oc_vlm_close(m);
+    return st;
+}
