@@ -39,10 +39,10 @@ void oc_ptb_close(oc_ptb *p) {
 
 /* Room for `more` units after the ones that are there. */
 static oc_status reserve(oc_ptb *p, size_t more, oc_error *err) {
-    if (more <= p->cap - p->n) return OC_OK;
+    if (p->unit && more <= p->cap - p->n) return OC_OK;
     size_t want, cap, bytes;
     uint16_t *u = NULL;
-    bool fits = !__builtin_add_overflow(p->n, more, &want) && oc_mul_size(want, 2, &cap);
+    bool fits = !__builtin_add_overflow(p->n, more, &want) && oc_mul_size(want + 1, 2, &cap);
     if (fits && oc_mul_size(cap, sizeof *u, &bytes)) u = oc_realloc(p->unit, p->cap * sizeof *u, bytes);
     if (!u) return oc_fail(err, OC_ERR_NOMEM, "out of memory for %zu bytes of captions", more);
     p->unit = u;

@@ -215,8 +215,8 @@ typedef struct {
     oc_error *err;
 } parser;
 
-/* Patterns are part of this program: a mistake in one is a mistake of the programmer. */
-#define PATTERN_ASSERT(cond) OC_ASSERT(cond)
+/* Patterns are part of this program: a mistake in one is a programming error, hence the OC_ASSERTs. */
+
 
 static oc_status parse_choice(parser *ps, frag *f);
 
@@ -275,7 +275,7 @@ static oc_status parse_set(parser *ps, charset *s) {
     bool inverted = *ps->p == '^';
     if (inverted) ps->p++;
     while (*ps->p != ']') {
-        PATTERN_ASSERT(*ps->p);
+        OC_ASSERT(*ps->p);
         if (*ps->p == '%') {
             ps->p++;
             OC_TRY(escape(ps, s, &lo));
@@ -291,7 +291,7 @@ static oc_status parse_set(parser *ps, charset *s) {
             } else
                 hi = (int)next_char(&ps->p);
         }
-        PATTERN_ASSERT(hi >= lo);
+        OC_ASSERT(hi >= lo);
         OC_TRY(set_add(s, (unsigned)lo, (unsigned)hi, ps->err));
     }
     ps->p++;
@@ -301,17 +301,17 @@ static oc_status parse_set(parser *ps, charset *s) {
 
 static oc_status parse_macro(parser *ps, frag *f) {
     const char *end = strchr(ps->p, '}');
-    PATTERN_ASSERT(end);
+    OC_ASSERT(end);
     size_t n = (size_t)(end - ps->p);
     const oc_lex_macro *m = NULL;
     for (size_t i = 0; i < ps->lx->n_macros && !m; i++)
         if (strlen(ps->lx->macros[i].name) == n && !memcmp(ps->lx->macros[i].name, ps->p, n))
             m = &ps->lx->macros[i];
-    PATTERN_ASSERT(m);
+    OC_ASSERT(m);
     parser inner = {ps->lx, m->pattern, ps->depth + 1, ps->err};
-    PATTERN_ASSERT(inner.depth < MAX_DEPTH); /* also what a macro that contains itself runs into */
+    OC_ASSERT(inner.depth < MAX_DEPTH); /* also what a macro that contains itself runs into */
     OC_TRY(parse_choice(&inner, f));
-    PATTERN_ASSERT(*inner.p == 0);
+    OC_ASSERT(*inner.p == 0);
     ps->p = end + 1;
     return OC_OK;
 }
@@ -319,10 +319,10 @@ static oc_status parse_macro(parser *ps, frag *f) {
 static oc_status parse_atom(parser *ps, frag *f) {
     if (*ps->p == '(') {
         ps->p++;
-        PATTERN_ASSERT(++ps->depth < MAX_DEPTH);
+        OC_ASSERT(++ps->depth < MAX_DEPTH);
         OC_TRY(parse_choice(ps, f));
         ps->depth--;
-        PATTERN_ASSERT(*ps->p == ')');
+        OC_ASSERT(*ps->p == ')');
         ps->p++;
         return OC_OK;
     }
@@ -371,7 +371,7 @@ static oc_status parse_repeat(parser *ps, frag *f) {
         char *end;
         min = max = (int)strtol(ps->p + 1, &end, 10);
         if (*end == ',') max = (int)strtol(end + 1, &end, 10);
-        PATTERN_ASSERT(*end == '}' && max >= min && max > 0);
+        OC_ASSERT(*end == '}' && max >= min && max > 0);
         ps->p = end + 1;
     }
     const char *after = ps->p;
@@ -419,11 +419,11 @@ static oc_status compile(oc_lexer *lx, const char *pattern, const char *second, 
     frag f, g;
     parser ps = {lx, pattern, 0, err};
     OC_TRY(parse_choice(&ps, &f));
-    PATTERN_ASSERT(*ps.p == 0);
+    OC_ASSERT(*ps.p == 0);
     if (second) {
         ps.p = second;
         OC_TRY(parse_choice(&ps, &g));
-        PATTERN_ASSERT(*ps.p == 0);
+        OC_ASSERT(*ps.p == 0);
         OC_TRY(join(lx, &f, g));
     }
     int32_t match;

@@ -217,7 +217,7 @@ static void test_out_of_memory(void **state) {
         done = st == OC_OK;
         oc_strbuf_free(&out);
         oc_ptb_close(p);
-        if (n > 400) n += 97; /* the first ones are the interesting ones; all take too long */
+        if (n > 60) n += 97; /* the first ones are the interesting ones; all take too long */
     }
 }
 

@@ -26,7 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (size > 1 << 14) return 0;
     if (!p && oc_ptb_open(&p, &err) != OC_OK) abort();
     if (oc_ptb_tokenize(p, (const char *)data, size, &out, &err) != OC_OK) abort();
-    for (size_t i = 0, from = 0; i <= out.len; i++) {
+    for (size_t i = 0, from = 0; out.len > 0 && i <= out.len; i++) {
         if (i < out.len && out.data[i] != '\n') continue;
         check_tokens(out.data + from, i - from);
         from = i + 1;
@@ -40,7 +40,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (size_t i = 0; i < 3; i++) {
         size_t from = size * i / 3, n = size * (i + 1) / 3 - from;
         captions[i] = text + at;
-        memcpy(text + at, data + from, n);
+        if (n > 0) memcpy(text + at, data + from, n);
         at += n;
         text[at++] = 0;
     }
