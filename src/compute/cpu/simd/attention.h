@@ -16,7 +16,8 @@
  * (words_bf16.h), which one instruction multiplies and adds in f32. A sum over hs finds its pairs in memory; for sums over
  * keys and over lanes, rows are joined in twos (w_join_rows). Sums, softmax and D are f32.
  *
- * One micro-kernel (mul) does all seven products: 4 rows by up to MAX_GROUP vectors of sums in registers.
+ * One micro-kernel (mul) does all seven products: 4 rows by up to MAX_GROUP vectors of sums in registers, or 8 rows where
+ * the vectors are so few that 4 would leave the multipliers waiting for each other.
  * Scores are kept in units of log2: p = 2^(c s - m), c = scale log2(e). */
 #ifndef OC_SIMD_ATTENTION_H
 #define OC_SIMD_ATTENTION_H
@@ -42,6 +43,19 @@ enum {
 
 /* ---- The product --------------------------------------------------------------------------------------------------------
  * C [m][64 lanes or HS] (=, +=, or factor * C +) sum over r < count of A(i, r) B[r][...], B and C in nv vectors. */
+
+/* Memory that comes next: n rows of `bytes`. A product asks for it a little at a time while it runs: asked for at once it
+ * would wait as long as the loads themselves, and rows lie too far apart for the hardware to see them coming. */
+typedef struct ahead {
+    const char *p;
+    size_t row, bytes, n; /* row: distance in bytes */
+} ahead;
+
+OC_INLINE void fetch(const ahead *x, size_t begin, size_t end) {
+    for (size_t j = begin; j < end; j++)
+        for (size_t i = 0; i < x->bytes; i += 64) __builtin_prefetch(x->p + j * x->row + i);
+}
+
 typedef struct product {
     float *c;
     size_t ldc;
@@ -51,14 +65,15 @@ typedef struct product {
     const word *b;
     size_t ldb, count;
     size_t nv;
+    ahead next;
 } product;
 
 typedef enum { SET, ADD, SCALE } mul_how;
 
 OC_INLINE void mul_tile(const product *p, size_t i0, size_t v0, const int rows, const int nv, mul_how how, const float *factor) {
-    vf sum[4][4];
-    const char *a[4];
-#pragma GCC unroll 4
+    vf sum[8][4];
+    const char *a[8];
+#pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
         a[i] = p->a + (i0 + (size_t)i) * p->a_row;
 #pragma GCC unroll 4
@@ -70,14 +85,14 @@ OC_INLINE void mul_tile(const product *p, size_t i0, size_t v0, const int rows, 
         vw right[4];
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) right[v] = w_load(b + v * VL);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
             vw left = w_spread(a[i] + at);
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++) sum[i][v] = w_mac(sum[i][v], left, right[v]);
         }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < rows; i++) {
         float *c = p->c + (i0 + (size_t)i) * p->ldc + v0 * VL;
 #pragma GCC unroll 4
@@ -90,10 +105,20 @@ OC_INLINE void mul_tile(const product *p, size_t i0, size_t v0, const int rows, 
     }
 }
 
+/* Rows in groups of 8, 4 or 1, and the share of what comes next before each. */
 OC_INLINE void mul_columns(const product *p, size_t v0, const int nv, mul_how how, const float *factor) {
-    size_t i = 0;
-    for (; i + 4 <= p->m; i += 4) mul_tile(p, i, v0, 4, nv, how, factor);
-    for (; i < p->m; i++) mul_tile(p, i, v0, 1, nv, how, factor);
+    size_t per_row = v0 == 0 ? (p->next.n << 16) / p->m + 1 : 0, asked = 0;
+    for (size_t i = 0; i < p->m;) {
+        size_t rows = p->m - i >= 4 ? 4 : 1;
+        if ((nv == 1 || (nv == 2 && VL == 16)) && p->m - i >= 8) rows = 8;
+        size_t ask = OC_MIN(((i + rows) * per_row) >> 16, p->next.n);
+        fetch(&p->next, asked, ask);
+        asked = OC_MAX(asked, ask);
+        if (rows == 8 && (nv == 1 || (nv == 2 && VL == 16))) mul_tile(p, i, v0, 8, nv, how, factor);
+        else if (rows == 4) mul_tile(p, i, v0, 4, nv, how, factor);
+        else mul_tile(p, i, v0, 1, nv, how, factor);
+        i += rows;
+    }
 }
 
 OC_INLINE void mul_any(const product *p, mul_how how, const float *factor) {
@@ -180,8 +205,9 @@ static void store_lanes(void *y, int ld, const lanes *l, const float *x, const f
                 if (i < k) t[i] = v_load(x + (h + i) * LANES + l0) * f;
             }
             v_transpose(t);
-            for (size_t i = 0; i < VL && l0 + i < l->n; i++)
-                v_put(y, l->row[l0 + i] * (size_t)ld + l->head[l0 + i] * HS + h, k, t[i], a->t);
+#pragma GCC unroll 16
+            for (size_t i = 0; i < VL; i++)
+                if (l0 + i < l->n) v_put(y, l->row[l0 + i] * (size_t)ld + l->head[l0 + i] * HS + h, k, t[i], a->t);
         }
 }
 
@@ -207,14 +233,32 @@ static plain_block plain_keys(const keys *x, size_t key, size_t n, float *wide, 
     return (plain_block){(const char *)wide, MAX_HS * sizeof *wide};
 }
 
-/* The same block as a left factor that is summed over keys: words (hs, key) at a + hs * sizeof(word) + key / PAIR * row. */
-static plain_block joined_keys(const keys *x, size_t key, size_t n, const plain_block *plain, word *joined, const oc_attention *a) {
-    if (PAIR == 1) return *plain;
+/* The same block as a left factor that is summed over keys: words (hs, key) at a + hs * sizeof(word) + key / PAIR * row.
+ * Such a product passes over the block once for every 4 channels, so it is always copied: rows at the distance of a fused
+ * QKV buffer fall on a few sets of the first-level cache and on a page each. */
+static plain_block joined_keys(const keys *x, size_t key, size_t n, word *joined, const oc_attention *a) {
+    if (PAIR == 1 && a->t == OC_F32) return plain_keys(x, key, n, (float *)(void *)joined, a);
     const void *row[KEYS];
     for (size_t j = 0; j < n; j++) row[j] = oc_at(x->base, (key + j) * x->stride, a->t);
     size_t width = ((size_t)a->HS + VL - 1) / VL * VL;
     pack_rows(joined, width, row, n, a);
     return (plain_block){(const char *)joined, width * sizeof *joined};
+}
+
+/* The block of keys that starts at `key`, nothing from `end` on. */
+OC_INLINE ahead next_keys(const keys *x, int32_t key, int32_t end, const oc_attention *a) {
+    if (key >= end) return (ahead){0};
+    size_t element = oc_dtype_size(a->t);
+    return (ahead){oc_at(x->base, (size_t)key * x->stride, a->t), x->stride * element, (size_t)a->HS * element,
+                   (size_t)OC_MIN(end - key, KEYS)};
+}
+
+/* The lanes of a tile in a tensor [rows][heads * HS] at stride ld; t NULL: nothing. */
+OC_INLINE ahead next_lanes(const void *x, int ld, const oc_attention_tile *t, int head0, int heads, const oc_attention *a) {
+    if (!t) return (ahead){0};
+    size_t element = oc_dtype_size(a->t), HS = (size_t)a->HS, row = (size_t)ld;
+    return (ahead){oc_at(x, (size_t)t->row * row + (size_t)head0 * HS, a->t), row * element, (size_t)heads * HS * element,
+                   (size_t)t->rows};
 }
 
 /* Scores outside of the lanes' intervals become MASKED. */
@@ -238,7 +282,7 @@ typedef struct fwd_scratch {
     float o[MAX_HS * LANES];     /* O^T */
     float s[KEYS * LANES];       /* S^T */
     word p[KEYS * LANES];        /* P^T */
-    float wide[2][KEYS * MAX_HS]; /* K, V as floats */
+    float wide[KEYS * MAX_HS];   /* K as floats */
     word joined[KEYS * MAX_HS / PAIR]; /* V in twos */
     float top[LANES], total[LANES], factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
     lanes l;
@@ -277,19 +321,20 @@ static void softmax_block(fwd_scratch *f, size_t n, float c) {
 }
 
 /* O^T of the lanes over keys [key0, key1); every lane sees [all0, all1). f->q and f->l are ready. */
-static void forward_keys(fwd_scratch *f, const keys *K, const keys *V, const oc_attention *a, const oc_attention_tile *t) {
+static void forward_keys(fwd_scratch *f, const keys *K, const keys *V, const oc_attention *a, const oc_attention_tile *t,
+                         const ahead *next) {
     size_t HS = (size_t)a->HS, nv = f->l.nv;
     for (size_t v = 0; v < nv * VL; v += VL) v_store(f->top + v, v_set1(FLOOR)), v_store(f->total + v, v_zero());
     if (t->key0 == t->key1) memset(f->o, 0, HS * LANES * sizeof *f->o);
     for (int32_t key = t->key0; key < t->key1; key += KEYS) {
         size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS);
-        plain_block k = plain_keys(K, at, n, f->wide[0], a), v = plain_keys(V, at, n, f->wide[1], a);
-        v = joined_keys(V, at, n, &v, f->joined, a);
-        product s = {f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv};
-        mul_set(&s);
+        plain_block k = plain_keys(K, at, n, f->wide, a);
+        mul_set(&(product){f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv, next_keys(V, key, t->key1, a)});
         if (key < t->all0 || key + (int32_t)n > t->all1) mask_scores(f->s, at, n, &f->l);
         softmax_block(f, n, a->scale * LOG2E);
-        product o = {f->o, LANES, HS, v.a, sizeof(word), v.row, f->p, LANES, (n + PAIR - 1) / PAIR, nv};
+        plain_block v = joined_keys(V, at, n, f->joined, a);
+        ahead then = key + KEYS < t->key1 ? next_keys(K, key + KEYS, t->key1, a) : *next;
+        product o = {f->o, LANES, HS, v.a, sizeof(word), v.row, f->p, LANES, (n + PAIR - 1) / PAIR, nv, then};
         if (key == t->key0) mul_set(&o);
         else mul_scale(&o, f->factor);
     }
@@ -297,12 +342,14 @@ static void forward_keys(fwd_scratch *f, const keys *K, const keys *V, const oc_
 }
 
 static void forward_tile(fwd_scratch *f, void *o, float *lse, const void *q, const keys *K, const keys *V,
-                         const oc_attention *a, const oc_attention_tile *t, int head0, int heads) {
+                         const oc_attention *a, const oc_attention_tile *t, int head0, int heads, const ahead *next) {
     const void *row[LANES];
+    ahead first = next_keys(K, t->key0, t->key1, a);
+    fetch(&first, 0, first.n);
     set_lanes(&f->l, a, t->row, t->rows, head0, heads);
     lane_rows(row, &f->l, q, a->ldq, a);
     pack_transposed(f->q, row, &f->l, a);
-    forward_keys(f, K, V, a, t);
+    forward_keys(f, K, V, a, t, next);
     store_lanes(o, a->ldo, &f->l, f->o, f->factor, a);
     for (size_t i = 0; lse && i < f->l.n; i++)
         lse[f->l.row[i] * (size_t)a->NH + f->l.head[i]] =
@@ -320,6 +367,9 @@ static keys head_keys(const void *x, const oc_attention *a, int kv) {
     return (keys){oc_at(x, (size_t)kv * (size_t)a->HS, a->t), (size_t)a->ldkv};
 }
 
+/* Tasks that a thread takes at a time: neighbours share memory, and the next one is known. */
+static int chunk_of(const oc_compute *c, int tasks) { return OC_MAX(1, tasks / (8 * c->threads)); }
+
 static size_t work_of(const oc_attention *a) { return (size_t)a->N * (size_t)a->NH * (size_t)a->HS * 16; }
 
 static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, const void *k, const void *v,
@@ -328,13 +378,15 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
     int stack = stack_of(a), stacks = a->NH / stack;
     oc_attention_plan plan;
     oc_attention_plan_tiles(&plan, oc_compute_scratch(c, -1, oc_attention_plan_bytes(a->N)), a, LANES / stack);
-#pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work_of(a)))
-    for (int task = stacks * plan.tiles - 1; task >= 0; task--) { /* causal tiles at the end have the most keys: first */
-        const oc_attention_tile *t = &plan.tile[task / stacks];
+    int tasks = stacks * plan.tiles;
+#pragma omp parallel for schedule(dynamic, chunk_of(c, tasks)) num_threads(oc_cpu_team(c, work_of(a)))
+    for (int task = tasks - 1; task >= 0; task--) { /* causal tiles at the end have the most keys: first */
+        const oc_attention_tile *t = &plan.tile[task / stacks], *t2 = task > 0 ? &plan.tile[(task - 1) / stacks] : NULL;
         int head0 = task % stacks * stack, kv = head0 / (a->NH / a->NKV);
+        ahead next = next_lanes(q, a->ldq, t2, (task - 1) % stacks * stack, stack, a);
         keys K = head_keys(k, a, kv), V = head_keys(v, a, kv);
         fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f);
-        forward_tile(f, o, lse, q, &K, &V, a, t, head0, stack);
+        forward_tile(f, o, lse, q, &K, &V, a, t, head0, stack, &next);
     }
 }
 
@@ -418,39 +470,63 @@ static void score_gradient(bwd_scratch *f, size_t n, float c) {
     }
 }
 
-static void backward_tile(bwd_scratch *f, const bwd_args *x, const oc_attention_tile *t, int head0, const key_sums *sums) {
+/* A tile and the first of its heads. */
+typedef struct place {
+    const oc_attention_tile *tile;
+    int head0;
+} place;
+
+static void backward_tile(bwd_scratch *f, const bwd_args *x, place now, place then, const key_sums *sums) {
     const oc_attention *a = x->a;
+    const oc_attention_tile *t = now.tile;
+    int head0 = now.head0, stack = x->stack;
     size_t HS = (size_t)a->HS, width = x->width;
     keys K = head_keys(x->k, a, head0 / x->heads), V = head_keys(x->v, a, head0 / x->heads);
-    set_lanes(&f->l, a, t->row, t->rows, head0, x->stack);
+    ahead first = next_keys(&K, t->key0, t->key1, a);
+    fetch(&first, 0, first.n);
+    set_lanes(&f->l, a, t->row, t->rows, head0, stack);
     load_tile(f, x);
     size_t nv = f->l.nv, lane_words = nv * VL / PAIR;
     memset(f->dq, 0, HS * LANES * sizeof *f->dq);
     for (int32_t key = t->key0; key < t->key1; key += KEYS) {
         size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS), row = (size_t)(key - sums->key0) * width;
-        plain_block k = plain_keys(&K, at, n, f->wide[0], a), v = plain_keys(&V, at, n, f->wide[1], a);
-        mul_set(&(product){f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv});
-        mul_set(&(product){f->dp, LANES, n, v.a, v.row, sizeof(word), f->dO, LANES, HS / PAIR, nv});
+        plain_block k = plain_keys(&K, at, n, f->wide[0], a);
+        mul_set(&(product){f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv, next_keys(&V, key, t->key1, a)});
+        plain_block v = plain_keys(&V, at, n, f->wide[1], a);
+        ahead next[4] = {next_keys(&K, key + KEYS, t->key1, a)};
+        if (key + KEYS >= t->key1) { /* the last block: the next tile, and where this one's gradient goes */
+            next[0] = next_lanes(x->q, a->ldq, then.tile, then.head0, stack, a);
+            next[1] = next_lanes(x->dO, a->ldo, then.tile, then.head0, stack, a);
+            next[2] = next_lanes(x->o, a->ldo, then.tile, then.head0, stack, a);
+            next[3] = next_lanes(x->dq, a->ldq, t, head0, stack, a);
+        }
+        mul_set(&(product){f->dp, LANES, n, v.a, v.row, sizeof(word), f->dO, LANES, HS / PAIR, nv, next[0]});
         if (key < t->all0 || key + (int32_t)n > t->all1) mask_scores(f->s, at, n, &f->l);
         score_gradient(f, n, a->scale * LOG2E);
         size_t p_row = LANES / PAIR * sizeof(word), hs = width / VL;
-        mul_add(&(product){sums->dv + row, width, n, (const char *)f->p, p_row, sizeof(word), f->dO_rows, width, lane_words, hs});
-        mul_add(&(product){sums->dk + row, width, n, (const char *)f->ds, p_row, sizeof(word), f->q_rows, width, lane_words, hs});
-        plain_block kt = joined_keys(&K, at, n, &k, f->joined, a);
-        const word *ds = PAIR == 1 ? f->ds : f->ds_keys;
-        mul_add(&(product){f->dq, LANES, HS, kt.a, sizeof(word), kt.row, ds, LANES, (n + PAIR - 1) / PAIR, nv});
+        const char *p = (const char *)f->p, *ds = (const char *)f->ds;
+        mul_add(&(product){sums->dv + row, width, n, p, p_row, sizeof(word), f->dO_rows, width, lane_words, hs, next[1]});
+        mul_add(&(product){sums->dk + row, width, n, ds, p_row, sizeof(word), f->q_rows, width, lane_words, hs, next[2]});
+        plain_block kt = joined_keys(&K, at, n, f->joined, a);
+        const word *ds_keys = PAIR == 1 ? f->ds : f->ds_keys;
+        mul_add(&(product){f->dq, LANES, HS, kt.a, sizeof(word), kt.row, ds_keys, LANES, (n + PAIR - 1) / PAIR, nv, next[3]});
     }
     store_lanes(x->dq, a->ldq, &f->l, f->dq, f->factor, a);
 }
 
-/* All tiles of a part, all heads of the group of key/value head kv. */
-static void backward_part(bwd_scratch *f, const bwd_args *x, const oc_attention_part *p, int kv, const key_sums *sums) {
+/* All tiles of a part, all heads of the group of key/value head kv; `after` is what the thread will probably do next. */
+static void backward_part(bwd_scratch *f, const bwd_args *x, const oc_attention_part *p, int kv, place after,
+                          const key_sums *sums) {
     size_t bytes = (size_t)(p->key1 - p->key0) * x->width * sizeof(float);
     memset(sums->dk, 0, bytes);
     memset(sums->dv, 0, bytes);
-    for (int32_t t = p->tile0; t < p->tile1; t++)
-        for (int head = kv * x->heads; head < (kv + 1) * x->heads; head += x->stack)
-            backward_tile(f, x, &x->plan->tile[t], head, sums);
+    place now = {&x->plan->tile[p->tile0], kv * x->heads};
+    for (const oc_attention_tile *end = &x->plan->tile[p->tile1]; now.tile < end;) {
+        place then = {now.tile, now.head0 + x->stack};
+        if (then.head0 == (kv + 1) * x->heads) then = (place){now.tile + 1, kv * x->heads};
+        backward_tile(f, x, now, then.tile < end ? then : after, sums);
+        now = then;
+    }
 }
 
 /* dk and dv of keys [begin, end) that a component owns: the sums of its parts in order, the first at `first`. */
@@ -475,19 +551,27 @@ static void store_key_sums(const bwd_args *x, const oc_attention_component *c, i
     }
 }
 
+/* The first tile of task (part, kv); none for task -1. */
+static place start_of(const bwd_args *x, int task) {
+    if (task < 0) return (place){0};
+    int NKV = x->a->NKV;
+    return (place){&x->plan->tile[x->plan->part[task / NKV].tile0], task % NKV * x->heads};
+}
+
 /* Components of one part: a task sums in its thread's memory and stores at once. */
 static void backward_whole(oc_compute *c, const bwd_args *x) {
     const oc_attention_plan *plan = x->plan;
     size_t size = (size_t)plan->most_rows * x->width;
-#pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work_of(x->a)))
-    for (int task = x->a->NKV * plan->components - 1; task >= 0; task--) {
+    int tasks = x->a->NKV * plan->components;
+#pragma omp parallel for schedule(dynamic, chunk_of(c, tasks)) num_threads(oc_cpu_team(c, work_of(x->a)))
+    for (int task = tasks - 1; task >= 0; task--) {
         int kv = task % x->a->NKV;
         const oc_attention_component *part_of = &plan->component[task / x->a->NKV];
         const oc_attention_part *p = &plan->part[part_of->part0];
         bwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f + 2 * size * sizeof(float));
         float *sum = (float *)(void *)(f + 1);
         key_sums sums = {sum, sum + size, p->key0};
-        backward_part(f, x, p, kv, &sums);
+        backward_part(f, x, p, kv, start_of(x, task - 1), &sums);
         store_key_sums(x, part_of, kv, part_of->own0, part_of->own1, sums.dk, sums.dv);
     }
 }
@@ -504,7 +588,7 @@ static void backward_parts(oc_compute *c, const bwd_args *x, float *shared) {
         bwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f);
         float *sum = shared + (size_t)kv * 2 * size + p->offset * x->width;
         key_sums sums = {sum, sum + size, p->key0};
-        backward_part(f, x, p, kv, &sums);
+        backward_part(f, x, p, kv, start_of(x, task - 1), &sums);
     }
     enum { ROWS = 16 };
     for (int32_t i = 0; i < plan->components; i++) {
@@ -554,13 +638,14 @@ static void attention_decode(oc_compute *c, void *o, const void *q, const void *
     for (int task = 0; task < stacks * B; task++) {
         int b = task / stacks, head0 = task % stacks * stack, kv = head0 / (a->NH / a->NKV);
         static const int32_t zero = 0;
+        static const ahead nothing;
         oc_attention one = *a;
         one.N = 1, one.ldkv = a->NKV * a->HS, one.lo = &zero, one.hi = &len[b];
         keys K = head_keys(kcache[b], &one, kv), V = head_keys(vcache[b], &one, kv);
         oc_attention_tile t = {.rows = 1, .key1 = len[b], .all1 = len[b]};
         fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f);
         forward_tile(f, oc_at_mut(o, (size_t)b * (size_t)a->ldo, a->t), NULL, oc_at(q, (size_t)b * (size_t)a->ldq, a->t), &K,
-                     &V, &one, &t, head0, stack);
+                     &V, &one, &t, head0, stack, &nothing);
     }
 }
 
