@@ -53,7 +53,7 @@ typedef struct ahead {
 
 OC_INLINE void fetch(const ahead *x, size_t begin, size_t end) {
     for (size_t j = begin; j < end; j++)
-        for (size_t i = 0; i < x->bytes; i += 64) __builtin_prefetch(x->p + j * x->row + i);
+        for (size_t i = 0; i < x->bytes; i += 64) __builtin_prefetch(x->p + j * x->row + i, 0, 2);
 }
 
 typedef struct product {
@@ -141,7 +141,7 @@ static void mul_scale(const product *p, const float *factor) { mul_any(p, SCALE,
 /* ---- Lanes --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct lanes {
-    size_t n, nv;              /* lanes in use, vectors that hold them */
+    size_t n, nv, ld;          /* lanes in use, vectors that hold them, nv * VL: the row length of everything by lanes */
     int32_t lo[LANES], hi[LANES]; /* past n: as lane n-1 */
     size_t row[LANES], head[LANES];
 } lanes;
@@ -149,13 +149,14 @@ typedef struct lanes {
 static void set_lanes(lanes *l, const oc_attention *a, int32_t row, int32_t rows, int head0, int heads) {
     l->n = (size_t)(rows * heads);
     l->nv = (l->n + VL - 1) / VL;
+    l->ld = l->nv * VL;
     for (size_t i = 0; i < l->n; i++) {
         l->row[i] = (size_t)row + i / (size_t)heads;
         l->head[i] = (size_t)head0 + i % (size_t)heads;
         l->lo[i] = a->lo[l->row[i]];
         l->hi[i] = a->hi[l->row[i]];
     }
-    for (size_t i = l->n; i < l->nv * VL; i++) l->lo[i] = l->lo[l->n - 1], l->hi[i] = l->hi[l->n - 1];
+    for (size_t i = l->n; i < l->ld; i++) l->lo[i] = l->lo[l->n - 1], l->hi[i] = l->hi[l->n - 1];
 }
 
 /* The lanes' heads in a tensor [rows][.. * HS] at stride ld. */
@@ -164,10 +165,10 @@ static void lane_rows(const void *row[LANES], const lanes *l, const void *x, int
         row[i] = oc_at(x, l->row[i] * (size_t)ld + l->head[i] * (size_t)a->HS, a->t);
 }
 
-/* out [HS / PAIR][LANES] words, zero past n. */
+/* out [HS / PAIR][l->ld] words, zero past n. */
 static void pack_transposed(word *out, const void *const *row, const lanes *l, const oc_attention *a) {
     size_t words = (size_t)a->HS / PAIR;
-    for (size_t l0 = 0; l0 < l->nv * VL; l0 += VL)
+    for (size_t l0 = 0; l0 < l->ld; l0 += VL)
         for (size_t w = 0; w < words; w += VL) {
             size_t k = OC_MIN(words - w, VL);
             vf x[VL];
@@ -176,7 +177,7 @@ static void pack_transposed(word *out, const void *const *row, const lanes *l, c
             v_transpose(x);
 #pragma GCC unroll 16
             for (size_t i = 0; i < VL; i++)
-                if (i < k) w_store_bits(out + (w + i) * LANES + l0, x[i]);
+                if (i < k) w_store_bits(out + (w + i) * l->ld + l0, x[i]);
         }
 }
 
@@ -192,7 +193,7 @@ static size_t pack_rows(word *out, size_t width, const void *const *row, size_t 
     return count;
 }
 
-/* Row of lane i = x^T [HS][LANES] * factor[i], for every lane in use. */
+/* Row of lane i = x^T [HS][l->ld] * factor[i], for every lane in use. */
 static void store_lanes(void *y, int ld, const lanes *l, const float *x, const float *factor, const oc_attention *a) {
     size_t HS = (size_t)a->HS;
     for (size_t l0 = 0; l0 < l->n; l0 += VL)
@@ -202,7 +203,7 @@ static void store_lanes(void *y, int ld, const lanes *l, const float *x, const f
 #pragma GCC unroll 16
             for (size_t i = 0; i < VL; i++) {
                 t[i] = v_zero();
-                if (i < k) t[i] = v_load(x + (h + i) * LANES + l0) * f;
+                if (i < k) t[i] = v_load(x + (h + i) * l->ld + l0) * f;
             }
             v_transpose(t);
 #pragma GCC unroll 16
@@ -269,7 +270,7 @@ static void mask_scores(float *s, size_t key, size_t n, const lanes *l) {
         for (size_t j = 0; j < n; j++) {
             vi at = vi_set1((int32_t)(key + j));
             vm seen = vm_and(vm_not(vi_less(at, lo)), vi_less(at, hi));
-            float *p = s + j * LANES + v * VL;
+            float *p = s + j * l->ld + v * VL;
             v_store(p, v_select(seen, v_load(p), masked));
         }
     }
@@ -277,83 +278,107 @@ static void mask_scores(float *s, size_t key, size_t n, const lanes *l) {
 
 /* ---- Forward --------------------------------------------------------------------------------------------------------------- */
 
-typedef struct fwd_scratch {
+/* Queries under way: what the keys seen so far have left. */
+typedef struct queries {
     word q[MAX_HS * LANES];      /* Q^T */
     float o[MAX_HS * LANES];     /* O^T */
+    float top[LANES], total[LANES], factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
+    bool fresh; /* no keys yet: o is not set */
+    lanes l;
+} queries;
+
+typedef struct fwd_scratch {
     float s[KEYS * LANES];       /* S^T */
     word p[KEYS * LANES];        /* P^T */
     float wide[KEYS * MAX_HS];   /* K as floats */
-    word joined[KEYS * MAX_HS / PAIR]; /* V in twos */
-    float top[LANES], total[LANES], factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
-    lanes l;
+    word joined[KEYS * MAX_HS];  /* V in twos */
+    queries tile;
 } fwd_scratch;
 
+static void start(queries *x, const void *q, const oc_attention *a) {
+    const void *row[LANES];
+    lane_rows(row, &x->l, q, a->ldq, a);
+    pack_transposed(x->q, row, &x->l, a);
+    for (size_t v = 0; v < x->l.ld; v += VL) v_store(x->top + v, v_set1(FLOOR)), v_store(x->total + v, v_zero());
+    x->fresh = true;
+}
+
 /* One block of n keys: the maximum rises, S^T becomes P^T, and what was summed so far shrinks by factor. */
-static void softmax_block(fwd_scratch *f, size_t n, float c) {
+static void softmax_block(queries *x, word *p_out, const float *s_in, size_t n, float c) {
+    size_t ld = x->l.ld;
     vf cv = v_set1(c);
-    for (size_t v = 0; v < f->l.nv; v++) {
-        const float *s = f->s + v * VL;
-        vf before = v_load(f->top + v * VL), m0 = before, m1 = before;
+    for (size_t v = 0; v < ld; v += VL) {
+        const float *s = s_in + v;
+        vf before = v_load(x->top + v), m0 = before, m1 = before;
         size_t j = 0;
-        for (; j + 2 <= n; j += 2) m0 = v_max(v_load(s + j * LANES), m0), m1 = v_max(v_load(s + (j + 1) * LANES), m1);
-        if (j < n) m0 = v_max(v_load(s + j * LANES), m0);
+        for (; j + 2 <= n; j += 2) m0 = v_max(v_load(s + j * ld), m0), m1 = v_max(v_load(s + (j + 1) * ld), m1);
+        if (j < n) m0 = v_max(v_load(s + j * ld), m0);
         vf top = v_max(m0, m1), shift = v_zero() - top * cv, sum = v_zero();
-        word *p = f->p + v * VL;
+        word *p = p_out + v;
         for (j = 0; j + PAIR <= n; j += PAIR) {
-            vf x[PAIR];
+            vf e[PAIR];
 #pragma GCC unroll 2
             for (size_t i = 0; i < PAIR; i++) {
-                x[i] = w_exp2(v_fma(v_load(s + (j + i) * LANES), cv, shift));
-                sum = sum + x[i];
+                e[i] = w_exp2(v_fma(v_load(s + (j + i) * ld), cv, shift));
+                sum = sum + e[i];
             }
-            w_store_keys(p + j / PAIR * LANES, x);
+            w_store_keys(p + j / PAIR * ld, e);
         }
         if (j < n) { /* PAIR 2, odd n: nothing beside the last key */
-            vf x[2] = {w_exp2(v_fma(v_load(s + j * LANES), cv, shift)), v_zero()};
-            sum = sum + x[0];
-            w_store_keys(p + j / PAIR * LANES, x);
+            vf e[2] = {w_exp2(v_fma(v_load(s + j * ld), cv, shift)), v_zero()};
+            sum = sum + e[0];
+            w_store_keys(p + j / PAIR * ld, e);
         }
         vf factor = w_exp2((before - top) * cv);
-        v_store(f->top + v * VL, top);
-        v_store(f->total + v * VL, v_fma(v_load(f->total + v * VL), factor, sum));
-        v_store(f->factor + v * VL, factor);
+        v_store(x->top + v, top);
+        v_store(x->total + v, v_fma(v_load(x->total + v), factor, sum));
+        v_store(x->factor + v, factor);
     }
 }
 
-/* O^T of the lanes over keys [key0, key1); every lane sees [all0, all1). f->q and f->l are ready. */
-static void forward_keys(fwd_scratch *f, const keys *K, const keys *V, const oc_attention *a, const oc_attention_tile *t,
-                         const ahead *next) {
-    size_t HS = (size_t)a->HS, nv = f->l.nv;
-    for (size_t v = 0; v < nv * VL; v += VL) v_store(f->top + v, v_set1(FLOOR)), v_store(f->total + v, v_zero());
-    if (t->key0 == t->key1) memset(f->o, 0, HS * LANES * sizeof *f->o);
-    for (int32_t key = t->key0; key < t->key1; key += KEYS) {
-        size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS);
-        plain_block k = plain_keys(K, at, n, f->wide, a);
-        mul_set(&(product){f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv, next_keys(V, key, t->key1, a)});
-        if (key < t->all0 || key + (int32_t)n > t->all1) mask_scores(f->s, at, n, &f->l);
-        softmax_block(f, n, a->scale * LOG2E);
-        plain_block v = joined_keys(V, at, n, f->joined, a);
-        ahead then = key + KEYS < t->key1 ? next_keys(K, key + KEYS, t->key1, a) : *next;
-        product o = {f->o, LANES, HS, v.a, sizeof(word), v.row, f->p, LANES, (n + PAIR - 1) / PAIR, nv, then};
-        if (key == t->key0) mul_set(&o);
-        else mul_scale(&o, f->factor);
-    }
-    for (size_t i = 0; i < nv * VL; i++) f->factor[i] = f->total[i] > 0 ? 1.0f / f->total[i] : 0.0f;
+/* Queries x past keys [key, key + n), n <= KEYS; `masked`: not every lane sees all of them. */
+static void pass_keys(queries *x, fwd_scratch *f, const keys *K, const keys *V, int32_t key, int32_t n, bool masked,
+                      const oc_attention *a, const ahead next[2]) {
+    size_t HS = (size_t)a->HS, at = (size_t)key, count = (size_t)n, nv = x->l.nv, ld = x->l.ld;
+    plain_block k = plain_keys(K, at, count, f->wide, a);
+    mul_set(&(product){f->s, ld, count, k.a, k.row, sizeof(word), x->q, ld, HS / PAIR, nv, next[0]});
+    if (masked) mask_scores(f->s, at, count, &x->l);
+    softmax_block(x, f->p, f->s, count, a->scale * LOG2E);
+    plain_block v = joined_keys(V, at, count, f->joined, a);
+    product o = {x->o, ld, HS, v.a, sizeof(word), v.row, f->p, ld, (count + PAIR - 1) / PAIR, nv, next[1]};
+    if (x->fresh) mul_set(&o);
+    else mul_scale(&o, x->factor);
+    x->fresh = false;
 }
 
+/* factor = 1 / total, and lse; rows that see nothing: 0 and -inf. */
+static void finish(queries *x, float *lse, const oc_attention *a) {
+    float log_sum[LANES];
+    if (x->fresh) memset(x->o, 0, (size_t)a->HS * x->l.ld * sizeof *x->o);
+    for (size_t v = 0; v < x->l.ld; v += VL) {
+        vf total = v_load(x->total + v);
+        vm some = v_less(v_zero(), total);
+        v_store(x->factor + v, v_select(some, v_set1(1.0f) / total, v_zero()));
+        v_store(log_sum + v, v_select(some, v_fma(v_load(x->top + v), v_set1(a->scale), v_log(total)), v_set1(-INFINITY)));
+    }
+    for (size_t i = 0; lse && i < x->l.n; i++) lse[x->l.row[i] * (size_t)a->NH + x->l.head[i]] = log_sum[i];
+}
+
+/* A tile for one stack of heads; `next` will be read by the task after this one. */
 static void forward_tile(fwd_scratch *f, void *o, float *lse, const void *q, const keys *K, const keys *V,
                          const oc_attention *a, const oc_attention_tile *t, int head0, int heads, const ahead *next) {
-    const void *row[LANES];
     ahead first = next_keys(K, t->key0, t->key1, a);
     fetch(&first, 0, first.n);
-    set_lanes(&f->l, a, t->row, t->rows, head0, heads);
-    lane_rows(row, &f->l, q, a->ldq, a);
-    pack_transposed(f->q, row, &f->l, a);
-    forward_keys(f, K, V, a, t, next);
-    store_lanes(o, a->ldo, &f->l, f->o, f->factor, a);
-    for (size_t i = 0; lse && i < f->l.n; i++)
-        lse[f->l.row[i] * (size_t)a->NH + f->l.head[i]] =
-            f->total[i] > 0 ? f->top[i] * a->scale + logf(f->total[i]) : -INFINITY;
+    set_lanes(&f->tile.l, a, t->row, t->rows, head0, heads);
+    start(&f->tile, q, a);
+    for (int32_t key = t->key0; key < t->key1; key += KEYS) {
+        int32_t n = OC_MIN(t->key1 - key, KEYS);
+        ahead then[2] = {next_keys(V, key, t->key1, a), *next};
+        if (key + n < t->key1) then[1] = next_keys(K, key + n, t->key1, a);
+        pass_keys(&f->tile, f, K, V, key, n, key < t->all0 || key + n > t->all1, a, then);
+    }
+    finish(&f->tile, lse, a);
+    store_lanes(o, a->ldo, &f->tile.l, f->tile.o, f->tile.factor, a);
 }
 
 /* Heads of a group that share the lanes: the largest divisor of the group's size up to MAX_STACK. */
@@ -434,11 +459,11 @@ static void load_tile(bwd_scratch *f, const bwd_args *x) {
     lane_rows(o, l, x->o, a->ldo, a);
     pack_transposed(f->q, q, l, a);
     pack_transposed(f->dO, dO, l, a);
-    size_t count = pack_rows(f->q_rows, x->width, q, l->n, a), all = l->nv * VL / PAIR;
+    size_t count = pack_rows(f->q_rows, x->width, q, l->n, a), all = l->ld / PAIR;
     pack_rows(f->dO_rows, x->width, dO, l->n, a);
     memset(f->q_rows + count * x->width, 0, (all - count) * x->width * sizeof(word));
     memset(f->dO_rows + count * x->width, 0, (all - count) * x->width * sizeof(word));
-    for (size_t i = 0; i < l->nv * VL; i++) {
+    for (size_t i = 0; i < l->ld; i++) {
         bool sees = i < l->n && l->lo[i] < l->hi[i];
         f->lse[i] = sees ? x->lse[l->row[i] * (size_t)a->NH + l->head[i]] * LOG2E : -FLOOR;
         vf D = v_zero();
@@ -450,22 +475,23 @@ static void load_tile(bwd_scratch *f, const bwd_args *x) {
 
 /* S^T and dP^T of n keys become P^T and dS^T. */
 static void score_gradient(bwd_scratch *f, size_t n, float c) {
+    size_t ld = f->l.ld;
     vf cv = v_set1(c);
-    for (size_t v = 0; v < f->l.nv; v++) {
-        vf shift = v_zero() - v_load(f->lse + v * VL), D = v_load(f->D + v * VL);
+    for (size_t v = 0; v < ld; v += VL) {
+        vf shift = v_zero() - v_load(f->lse + v), D = v_load(f->D + v);
         for (size_t j = 0; j < n; j += PAIR) {
             vf ds[PAIR];
 #pragma GCC unroll 2
             for (size_t i = 0; i < PAIR; i++) {
                 ds[i] = v_zero();
                 if (j + i >= n) continue; /* PAIR 2, odd n */
-                size_t at = (j + i) * LANES + v * VL;
+                size_t at = (j + i) * ld + v;
                 vf p = w_exp2(v_fma(v_load(f->s + at), cv, shift));
                 ds[i] = p * (v_load(f->dp + at) - D);
-                w_store_lanes(f->p + (j + i) * LANES / PAIR, v * VL, p);
-                w_store_lanes(f->ds + (j + i) * LANES / PAIR, v * VL, ds[i]);
+                w_store_lanes(f->p + (j + i) * ld / PAIR, v, p);
+                w_store_lanes(f->ds + (j + i) * ld / PAIR, v, ds[i]);
             }
-            if (PAIR == 2) w_store_keys(f->ds_keys + j / PAIR * LANES + v * VL, ds);
+            if (PAIR == 2) w_store_keys(f->ds_keys + j / PAIR * ld + v, ds);
         }
     }
 }
@@ -486,12 +512,12 @@ static void backward_tile(bwd_scratch *f, const bwd_args *x, place now, place th
     fetch(&first, 0, first.n);
     set_lanes(&f->l, a, t->row, t->rows, head0, stack);
     load_tile(f, x);
-    size_t nv = f->l.nv, lane_words = nv * VL / PAIR;
-    memset(f->dq, 0, HS * LANES * sizeof *f->dq);
+    size_t nv = f->l.nv, ld = f->l.ld;
+    memset(f->dq, 0, HS * ld * sizeof *f->dq);
     for (int32_t key = t->key0; key < t->key1; key += KEYS) {
         size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS), row = (size_t)(key - sums->key0) * width;
         plain_block k = plain_keys(&K, at, n, f->wide[0], a);
-        mul_set(&(product){f->s, LANES, n, k.a, k.row, sizeof(word), f->q, LANES, HS / PAIR, nv, next_keys(&V, key, t->key1, a)});
+        mul_set(&(product){f->s, ld, n, k.a, k.row, sizeof(word), f->q, ld, HS / PAIR, nv, next_keys(&V, key, t->key1, a)});
         plain_block v = plain_keys(&V, at, n, f->wide[1], a);
         ahead next[4] = {next_keys(&K, key + KEYS, t->key1, a)};
         if (key + KEYS >= t->key1) { /* the last block: the next tile, and where this one's gradient goes */
@@ -500,16 +526,16 @@ static void backward_tile(bwd_scratch *f, const bwd_args *x, place now, place th
             next[2] = next_lanes(x->o, a->ldo, then.tile, then.head0, stack, a);
             next[3] = next_lanes(x->dq, a->ldq, t, head0, stack, a);
         }
-        mul_set(&(product){f->dp, LANES, n, v.a, v.row, sizeof(word), f->dO, LANES, HS / PAIR, nv, next[0]});
+        mul_set(&(product){f->dp, ld, n, v.a, v.row, sizeof(word), f->dO, ld, HS / PAIR, nv, next[0]});
         if (key < t->all0 || key + (int32_t)n > t->all1) mask_scores(f->s, at, n, &f->l);
         score_gradient(f, n, a->scale * LOG2E);
-        size_t p_row = LANES / PAIR * sizeof(word), hs = width / VL;
+        size_t p_row = ld / PAIR * sizeof(word), hs = width / VL;
         const char *p = (const char *)f->p, *ds = (const char *)f->ds;
-        mul_add(&(product){sums->dv + row, width, n, p, p_row, sizeof(word), f->dO_rows, width, lane_words, hs, next[1]});
-        mul_add(&(product){sums->dk + row, width, n, ds, p_row, sizeof(word), f->q_rows, width, lane_words, hs, next[2]});
+        mul_add(&(product){sums->dv + row, width, n, p, p_row, sizeof(word), f->dO_rows, width, ld / PAIR, hs, next[1]});
+        mul_add(&(product){sums->dk + row, width, n, ds, p_row, sizeof(word), f->q_rows, width, ld / PAIR, hs, next[2]});
         plain_block kt = joined_keys(&K, at, n, f->joined, a);
         const word *ds_keys = PAIR == 1 ? f->ds : f->ds_keys;
-        mul_add(&(product){f->dq, LANES, HS, kt.a, sizeof(word), kt.row, ds_keys, LANES, (n + PAIR - 1) / PAIR, nv, next[3]});
+        mul_add(&(product){f->dq, ld, HS, kt.a, sizeof(word), kt.row, ds_keys, ld, (n + PAIR - 1) / PAIR, nv, next[3]});
     }
     store_lanes(x->dq, a->ldq, &f->l, f->dq, f->factor, a);
 }
@@ -626,27 +652,88 @@ static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const voi
     }
 }
 
-/* ---- Decoding --------------------------------------------------------------------------------------------------------------
- * A tile of one row: its lanes are the heads of a group, its keys a cache. */
+/* ---- Decoding ---------------------------------------------------------------------------------------------------------------
+ * One query row a sequence, so the time is that of reading the caches: a task takes CHUNK keys of one sequence past all heads,
+ * in the order in which they lie in memory, and leaves its unnormalised sums (split by keys: Flash-Decoding). The lanes are
+ * the heads of a group. Afterwards the chunks of a sequence are joined in order. */
+enum { CHUNK = 256 };
+
+/* What a chunk leaves for one head: [HS] sums follow top and total. */
+static size_t partial_size(const oc_attention *a) { return (size_t)a->HS + 2; }
+
+static void decode_chunk(fwd_scratch *f, queries *x, float *partial, const void *q, const void *kcache, const void *vcache,
+                         int32_t begin, int32_t end, int stack, const oc_attention *a) {
+    int stacks = a->NH / stack, group = a->NH / a->NKV;
+    for (int i = 0; i < stacks; i++) {
+        set_lanes(&x[i].l, a, 0, 1, i * stack, stack);
+        start(&x[i], q, a);
+    }
+    oc_attention whole = *a; /* all heads of a key as one row, for asking ahead */
+    whole.HS = a->ldkv;
+    keys all_k = head_keys(kcache, a, 0), all_v = head_keys(vcache, a, 0);
+    for (int32_t key = begin; key < end; key += KEYS) {
+        int32_t n = OC_MIN(end - key, KEYS);
+        for (int i = 0; i < stacks; i++) {
+            /* each stack asks for its share of the next block */
+            int32_t from = key + n + n * i / stacks, to = OC_MIN(key + n + n * (i + 1) / stacks, end);
+            const ahead next[2] = {next_keys(&all_k, from, to, &whole), next_keys(&all_v, from, to, &whole)};
+            keys K = head_keys(kcache, a, i * stack / group), V = head_keys(vcache, a, i * stack / group);
+            pass_keys(&x[i], f, &K, &V, key, n, false, a, next);
+        }
+    }
+    for (int i = 0; i < stacks; i++)
+        for (size_t l = 0; l < x[i].l.n; l++) {
+            float *y = partial + x[i].l.head[l] * partial_size(a);
+            y[0] = x[i].top[l], y[1] = x[i].total[l];
+            for (size_t h = 0; h < (size_t)a->HS; h++) y[2 + h] = x[i].o[h * x[i].l.ld + l];
+        }
+}
+
+/* o of one head from `count` chunks, `step` floats apart. */
+static void join_chunks(void *o, const float *partial, size_t count, size_t step, const oc_attention *a) {
+    float top = FLOOR, total = 0, weight, sum[MAX_HS] = {0};
+    for (size_t i = 0; i < count; i++) top = OC_MAX(top, partial[i * step]);
+    for (size_t i = 0; i < count; i++) {
+        const float *y = partial + i * step;
+        weight = expf((y[0] - top) * a->scale);
+        total += y[1] * weight;
+        for (int h = 0; h < a->HS; h++) sum[h] += y[2 + h] * weight;
+    }
+    vf f = v_set1(total > 0 ? 1.0f / total : 0.0f);
+    V_EACH(h, k, 0, (size_t)a->HS, { v_put(o, h, k, v_get(sum, h, k, OC_F32) * f, a->t); });
+}
+
+static int32_t chunks_of(int32_t len) { return (len + CHUNK - 1) / CHUNK; }
+
 static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache, const void *const *vcache,
                              const int32_t *len, int B, const oc_attention *a) {
     OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
-    int stack = stack_of(a), stacks = a->NH / stack;
-    size_t work = 0;
-    for (int b = 0; b < B; b++) work += (size_t)len[b] * (size_t)(a->NH * a->HS);
-#pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work))
-    for (int task = 0; task < stacks * B; task++) {
-        int b = task / stacks, head0 = task % stacks * stack, kv = head0 / (a->NH / a->NKV);
+    int stack = stack_of(a), tasks = 0, stacks = a->NH / stack;
+    for (int b = 0; b < B; b++) tasks += chunks_of(len[b]);
+    size_t step = (size_t)a->NH * partial_size(a);
+    /* first[b], first task of sequence b; then the partial sums of all tasks */
+    size_t header = ((size_t)B + 1) * sizeof(int32_t) / 64 * 64 + 64;
+    int32_t *first = oc_compute_scratch(c, -1, header + (size_t)tasks * step * sizeof(float));
+    float *partial = (float *)(void *)((char *)first + header);
+    first[0] = 0;
+    for (int b = 0; b < B; b++) first[b + 1] = first[b] + chunks_of(len[b]);
+    int team = oc_cpu_team(c, (size_t)tasks * CHUNK * (size_t)(a->NH * a->HS));
+#pragma omp parallel for schedule(dynamic) num_threads(team)
+    for (int task = 0; task < tasks; task++) {
+        int b = 0;
+        while (first[b + 1] <= task) b++;
         static const int32_t zero = 0;
-        static const ahead nothing;
         oc_attention one = *a;
         one.N = 1, one.ldkv = a->NKV * a->HS, one.lo = &zero, one.hi = &len[b];
-        keys K = head_keys(kcache[b], &one, kv), V = head_keys(vcache[b], &one, kv);
-        oc_attention_tile t = {.rows = 1, .key1 = len[b], .all1 = len[b]};
-        fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f);
-        forward_tile(f, oc_at_mut(o, (size_t)b * (size_t)a->ldo, a->t), NULL, oc_at(q, (size_t)b * (size_t)a->ldq, a->t), &K,
-                     &V, &one, &t, head0, stack, &nothing);
+        int32_t begin = (task - first[b]) * CHUNK;
+        fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f + (size_t)stacks * sizeof(queries));
+        decode_chunk(f, (queries *)(void *)(f + 1), partial + (size_t)task * step, oc_at(q, (size_t)b * (size_t)a->ldq, a->t),
+                     kcache[b], vcache[b], begin, OC_MIN(begin + CHUNK, len[b]), stack, &one);
     }
+    for (int b = 0; b < B; b++)
+        for (int h = 0; h < a->NH; h++)
+            join_chunks(oc_at_mut(o, (size_t)b * (size_t)a->ldo + (size_t)(h * a->HS), a->t),
+                        partial + (size_t)first[b] * step + (size_t)h * partial_size(a), (size_t)(first[b + 1] - first[b]), step, a);
 }
 
 #endif

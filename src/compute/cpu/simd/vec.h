@@ -98,6 +98,15 @@ OC_INLINE vf v_exp(vf x) {
     return v_scale2(v_exp2_poly(r * v_set1(1.4426950408889634f)), n);
 }
 
+/* ln x for x > 0: e ln2 + 2 artanh(s), s = (m-1)/(m+1), |s| <= 0.2; error 1e-7 absolute near 1, relative elsewhere. */
+OC_INLINE vf v_log(vf x) {
+    vf e, m = v_split(x, &e), one = v_set1(1.0f), s = (m - one) / (m + one), s2 = s * s;
+    vf p = v_fma(s2, v_set1(2.0f / 9), v_set1(2.0f / 7));
+    p = v_fma(p, s2, v_set1(2.0f / 5));
+    p = v_fma(p, s2, v_set1(2.0f / 3));
+    return v_fma(e, v_set1(0.6931471805599453f), s * v_fma(p, s2, v_set1(2.0f)));
+}
+
 OC_INLINE vf v_sigmoid(vf x) { return v_set1(1.0f) / (v_set1(1.0f) + v_exp(v_zero() - x)); }
 
 /* erfc(z) / exp(-z^2) for z >= 0: t * polynomial(t) with t = 1 / (1 + 0.4 z), Chebyshev fit, relative error 2e-7 up to

@@ -56,6 +56,12 @@ OC_INLINE vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
 OC_INLINE vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
 OC_INLINE vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 OC_INLINE vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+/* a > 0 as m * 2^e, m in [0.75, 1.5). */
+OC_INLINE vf v_split(vf a, vf *e) {
+    __m256i bits = _mm256_castps_si256(a), k = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f400000)), 23);
+    *e = _mm256_cvtepi32_ps(k);
+    return _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(k, 23)));
+}
 OC_INLINE vm v_less(vf a, vf b) { return _mm256_cmp_ps(a, b, _CMP_LT_OQ); }
 OC_INLINE vf v_select(vm m, vf yes, vf no) { return _mm256_blendv_ps(no, yes, m); }
 OC_INLINE vf v_first(vf a, size_t k) { return _mm256_and_ps(a, _mm256_castsi256_ps(v_lanes(k))); }

@@ -54,6 +54,13 @@ OC_INLINE vf v_abs(vf a) { return _mm512_abs_ps(a); }
 OC_INLINE vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 OC_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 OC_INLINE vf v_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); } /* a * 2^n, n integral, saturating both ways */
+/* a > 0 as m * 2^e, m in [0.75, 1.5). */
+OC_INLINE vf v_split(vf a, vf *e) {
+    vf m = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src), one = _mm512_set1_ps(1.0f);
+    *e = _mm512_getexp_ps(a);
+    *e = _mm512_mask_add_ps(*e, _mm512_cmp_ps_mask(m, one, _CMP_LT_OQ), *e, one);
+    return m;
+}
 OC_INLINE vm v_less(vf a, vf b) { return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ); }
 OC_INLINE vf v_select(vm m, vf yes, vf no) { return _mm512_mask_blend_ps(m, no, yes); }
 OC_INLINE vf v_first(vf a, size_t k) { return _mm512_maskz_mov_ps(v_lanes(k), a); } /* zero from lane k on */
