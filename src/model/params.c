@@ -204,11 +204,28 @@ void oc_params_close(oc_params *p) {
     memset(p, 0, sizeof *p);
 }
 
+/* Learned positions begin as sines and cosines of row and column (sincos2d of Beyer et al., arXiv 2205.01580): each
+ * quarter of the channels holds sin or cos of x or y at frequencies 1 to 1/10000. Neighbours are then alike from the
+ * first step on, which a small model would take long to find out. w [G*G, C]. */
+static void init_positions(float *w, int patches, int C) {
+    const int G = (int)lround(sqrt(patches)), quarter = C / 4;
+    for (int n = 0; n < patches; n++)
+        for (int j = 0; j < C; j++) {
+            int part = j / OC_MAX(quarter, 1), k = j % OC_MAX(quarter, 1);
+            double at = part & 2 ? n / G : n % G, angle = at * pow(10000, -(double)k / OC_MAX(quarter - 1, 1));
+            w[(size_t)n * (size_t)C + (size_t)j] = part > 3 ? 0 : (float)(0.5 * (part & 1 ? cos(angle) : sin(angle)));
+        }
+}
+
 void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]) {
     for (int i = 0; i < p->count; i++) {
         const oc_param *r = &p->row[i];
         if (!which[r->part]) continue;
         float *w = p->w[r->part] + r->offset;
+        if (strstr(r->name, "position_embedding")) {
+            init_positions(w, r->shape[0], r->shape[1]);
+            continue;
+        }
         oc_rng rng = oc_rng_at(seed, (uint64_t)r->part + 1, r->offset);
         for (size_t j = 0; j < r->n; j++) {
             if (r->init_std <= 0) {
