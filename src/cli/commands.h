@@ -24,3 +24,5 @@ OC_COMMAND(tokenize)
 OC_COMMAND(tokenizer_train)
 
 OC_GROUP("Benchmarks")
+OC_COMMAND(bench_train)
+OC_COMMAND(bench_infer)

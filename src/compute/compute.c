@@ -14,6 +14,7 @@
 
 #include "compute/compute.h"
 #include "compute/cpu/cpu.h"
+#include "compute/profile.h"
 
 /* ---- The processor ------------------------------------------------------------------------------------- */
 
@@ -174,6 +175,7 @@ oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_er
 
 void oc_compute_close(oc_compute *c) {
     if (!c) return;
+    oc_profile_stop(c);
     oc_cpu *cpu = oc_cpu_of(c);
     if (cpu->gemm_close) cpu->gemm_close(c);
     scratch_block *scratch = c->scratch;

@@ -167,6 +167,7 @@ struct oc_compute {
     int threads;
     void *scratch;  /* of the backend, grown only in oc_compute_reserve-like set-up paths or at first use */
     void *backend;  /* private */
+    struct oc_profile *profile; /* compute/profile.h; NULL: not running */
 };
 
 /* Fails (OC_ERR_UNSUPPORTED) when a forced backend does not exist on this processor, listing those that do. */
