@@ -114,7 +114,8 @@ static oc_status add_curves(oc_report *r, const char *arg, oc_error *err) {
 
 /* ---- Scores -------------------------------------------------------------------------------------------------------- */
 
-/* Rows are all numbers below "scores" of any file, in the order of their appearance; nested objects add "outer: ". */
+/* Rows are the numbers below "scores" of any file, in the order of their appearance. Of groups of questions only the accuracy
+ * is shown, as "yesno: accuracy"; items.jsonl and scores.json have the rest. */
 typedef struct score_rows {
     char name[128][64];
     int n;
@@ -127,7 +128,7 @@ static void collect_rows(score_rows *rows, const json_t *o, const char *prefix) 
         char name[64];
         snprintf(name, sizeof name, "%s%s%s", prefix, *prefix ? ": " : "", key);
         if (json_is_object(v)) collect_rows(rows, v, name);
-        if (!json_is_number(v)) continue;
+        if (!json_is_number(v) || (*prefix && strcmp(key, "accuracy"))) continue;
         bool known = false;
         for (int i = 0; i < rows->n; i++) known |= !strcmp(rows->name[i], name);
         if (!known && rows->n < (int)OC_COUNT(rows->name)) memcpy(rows->name[rows->n++], name, sizeof name);
