@@ -124,12 +124,18 @@ static void *wide(ctx *x, size_t n) {
     return p;
 }
 
-/* |got - want| <= tol * (|want| + size) for each element: one huge value must not hide the others. */
+/* |a - b| <= tol * (|b| + size), or in bf16 one step, which is up to 2^-7 of the value: two results that differ by a hair may
+ * round to neighbours. */
+static bool is_close(oc_dtype t, double a, double b, double tol, double size) {
+    return fabs(a - b) <= (t == OC_BF16 ? fmax(tol, 1.0 / 128) : tol) * fabs(b) + tol * size;
+}
+
+/* That for each element: one huge value must not hide the others. */
 static void each_close(const ctx *x, const char *what, const void *got, const void *want, size_t n,
                        double tol, double size) {
     for (size_t i = 0; i < n; i++) {
         double a = (double)get(got, i, x->t), b = (double)get(want, i, x->t);
-        if (!(fabs(a - b) <= tol * (fabs(b) + size)))
+        if (!is_close(x->t, a, b, tol, size))
             fail_msg("%s %s, %s, %s: element %zu is %.9g, wanted %.9g", x->c->ops.name, oc_dtype_name(x->t),
                      what, x->shape, i, a, b);
     }
@@ -173,7 +179,7 @@ static void check_swiglu(ctx *x, int N, int F) {
         double a = (double)get(d, i, x->t), b = (double)get(d_ref, i, x->t);
         double size = 1.0 + fabs((double)get(dy, row * (size_t)F + f % (size_t)F, x->t) *
                                  (double)get(gu, f < (size_t)F ? i + (size_t)F : i, x->t));
-        if (!(fabs(a - b) <= tolerance(x->t) * (fabs(b) + (f < (size_t)F ? size : 1.0))))
+        if (!is_close(x->t, a, b, tolerance(x->t), f < (size_t)F ? size : 1.0))
             fail_msg("%s %s, swiglu_bwd, %s: element %zu is %.9g, wanted %.9g", x->c->ops.name,
                      oc_dtype_name(x->t), x->shape, i, a, b);
     }

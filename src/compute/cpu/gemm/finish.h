@@ -16,7 +16,7 @@ OC_INLINE void finish_row(const oc_gemm *g, size_t at, int col, size_t n, const 
         vf v = v_load(sums + j); /* rows of sums are whole vectors */
         if (e->bias) v = v + v_get(e->bias + col, j, k, OC_F32);
         if (e->pre_act) v_put(e->pre_act, at + j, k, v, t);
-        v = act_value(v, e->act);
+        v = act_value(v, e->act, t);
         if (add) v = v + v_get(add, at + j, k, t);
         v_put(g->c, at + j, k, v, t);
     });

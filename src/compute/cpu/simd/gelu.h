@@ -11,14 +11,14 @@
 #define GELU_2U 1.5957691216057308f /* 2 sqrt(2/pi) */
 #define GELU_CUBE 0.044715f
 
-OC_INLINE vf gelu_tanh(vf x) {
+OC_INLINE vf gelu_tanh(vf x, oc_dtype t) {
     vf u2 = v_set1(GELU_2U) * x * v_fma(v_set1(GELU_CUBE) * x, x, v_set1(1.0f));
-    return x * v_sigmoid(u2);
+    return x * v_sigmoid(u2, t);
 }
 /* d/dx x s(2u) = s + x s (1 - s) (2u)' */
-OC_INLINE vf gelu_tanh_grad(vf x) {
+OC_INLINE vf gelu_tanh_grad(vf x, oc_dtype t) {
     vf one = v_set1(1.0f), x2 = x * x;
-    vf s = v_sigmoid(v_set1(GELU_2U) * x * v_fma(v_set1(GELU_CUBE), x2, one));
+    vf s = v_sigmoid(v_set1(GELU_2U) * x * v_fma(v_set1(GELU_CUBE), x2, one), t);
     vf du = v_set1(GELU_2U) * v_fma(v_set1(3.0f * GELU_CUBE), x2, one);
     /* where s has become 0 or 1, du may already be infinite */
     vf bend = x * s * (one - s);
@@ -41,11 +41,12 @@ OC_INLINE vf gelu_erf_grad(vf x) {
     return v_fma(x * v_set1(0.3989422804014327f), e, cdf);
 }
 
-OC_INLINE vf act_value(vf x, oc_act act) {
-    return act == OC_ACT_GELU_TANH ? gelu_tanh(x) : act == OC_ACT_GELU_ERF ? gelu_erf(x) : x;
+/* t: the type that the result is stored in. */
+OC_INLINE vf act_value(vf x, oc_act act, oc_dtype t) {
+    return act == OC_ACT_GELU_TANH ? gelu_tanh(x, t) : act == OC_ACT_GELU_ERF ? gelu_erf(x) : x;
 }
-OC_INLINE vf act_slope(vf x, oc_act act) {
-    return act == OC_ACT_GELU_TANH ? gelu_tanh_grad(x) : act == OC_ACT_GELU_ERF ? gelu_erf_grad(x) : v_set1(1.0f);
+OC_INLINE vf act_slope(vf x, oc_act act, oc_dtype t) {
+    return act == OC_ACT_GELU_TANH ? gelu_tanh_grad(x, t) : act == OC_ACT_GELU_ERF ? gelu_erf_grad(x) : v_set1(1.0f);
 }
 
 #endif

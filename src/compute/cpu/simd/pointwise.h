@@ -8,11 +8,11 @@
 /* ---- Activations ----------------------------------------------------------------------------------------------------- */
 
 OC_INLINE void act_fwd_range(void *y, const void *x, oc_range r, oc_act act, oc_dtype t) {
-    V_EACH(i, k, r.begin, r.end, { v_put(y, i, k, act_value(v_get(x, i, k, t), act), t); });
+    V_EACH(i, k, r.begin, r.end, { v_put(y, i, k, act_value(v_get(x, i, k, t), act, t), t); });
 }
 OC_INLINE void act_bwd_range(void *dx, const void *dy, const void *x, oc_range r, oc_act act, oc_dtype t) {
     V_EACH(i, k, r.begin, r.end,
-           { v_put(dx, i, k, v_get(dy, i, k, t) * act_slope(v_get(x, i, k, t), act), t); });
+           { v_put(dx, i, k, v_get(dy, i, k, t) * act_slope(v_get(x, i, k, t), act, t), t); });
 }
 
 static void act_fwd(oc_compute *c, void *y, const void *x, size_t n, oc_act act, oc_dtype t) {
@@ -39,7 +39,7 @@ OC_INLINE void swiglu_fwd_rows(void *y, const void *gu, oc_range r, size_t F, oc
         void *out = oc_at_mut(y, n * F, t);
         V_EACH(i, k, 0, F, {
             vf gate = v_get(g, i, k, t);
-            v_put(out, i, k, gate * v_sigmoid(gate) * v_get(u, i, k, t), t);
+            v_put(out, i, k, gate * v_sigmoid(gate, t) * v_get(u, i, k, t), t);
         });
     }
 }
@@ -53,7 +53,7 @@ OC_INLINE void swiglu_bwd_rows(void *dgu, const void *dy, const void *gu, oc_ran
             vf one = v_set1(1.0f);
             vf gate = v_get(g, i, k, t);
             vf dv = v_get(d, i, k, t);
-            vf s = v_sigmoid(gate);
+            vf s = v_sigmoid(gate, t);
             vf slope = s * v_fma(gate, one - s, one);
             vf up = v_get(u, i, k, t);
             v_put(dg, i, k, dv * up * slope, t);

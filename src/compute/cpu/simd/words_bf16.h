@@ -44,14 +44,6 @@ OC_INLINE void w_join_rows(word *out, const void *const row[PAIR], size_t HS, si
     }
 }
 
-/* 2^x for x <= 0, relative error 7e-6: the result is rounded to bf16 (2e-3) before it multiplies anything. */
-OC_INLINE vf w_exp2(vf x) {
-    vf n = v_round(x), r = x - n;
-    vf p = v_set1(0.009656710288546616f);
-    p = v_fma(p, r, v_set1(0.05583828294621976f));
-    p = v_fma(p, r, v_set1(0.24022530097412198f));
-    p = v_fma(p, r, v_set1(0.6931367338836215f));
-    return v_scale2(v_fma(p, r, v_set1(1.0f)), n);
-}
+OC_INLINE vf w_exp2(vf x) { return v_exp2_short(x); } /* what is multiplied is rounded to bf16 */
 
 #endif
