@@ -1,5 +1,5 @@
 /* Speed of the matrix products at the shapes of a small and of the full model, per engine, beside the register peak of the same
- * moment: bench_gemm [--threads N] [--only TEXT] [--seconds S]
+ * moment: bench_gemm [--threads N] [--only TEXT] [--seconds S] [--weights bf16]
  *
  * Each figure is the best and the median of repetitions of about 30 ms that alternate between the engines, so that a neighbour
  * on the same cores disturbs them alike. A line is one product: what it is, N tokens x rows x cols, GFLOP/s and share of the peak. */
@@ -99,14 +99,17 @@ static const shape shapes[] = {
     {"ViT q", 729, 1152, 1152},           {"ViT up", 729, 4304, 1152},         {"ViT down", 729, 1152, 4304},
     {"LM q", 1024, 896, 896},             {"LM kv", 1024, 128, 896},           {"LM gate+up", 1024, 9728, 896},
     {"LM down", 1024, 896, 4864},         {"LM down, batch", 3600, 896, 4864}, {"head", 128, 151936, 896},
-    {"few rows", 16, 4864, 896},          {"few rows", 48, 4864, 896},
+    {"few rows", 1, 4864, 896},           {"few rows", 4, 4864, 896},          {"few rows", 8, 4864, 896},
+    {"few rows", 16, 4864, 896},          {"few rows", 24, 4864, 896},         {"few rows", 32, 4864, 896},
+    {"few rows", 48, 4864, 896},          {"few rows", 96, 4864, 896},         {"few rows", 128, 4864, 896},
+    {"few rows, long", 128, 896, 4864},   {"few rows, short", 128, 512, 128},          {"few rows, long", 16, 896, 4864},   {"few rows, long", 32, 896, 4864},
 };
 
 typedef struct run {
     oc_compute *c;
     oc_gemm g;
     oc_epilogue e;
-    double best[2], median[2]; /* seconds by engine */
+    double best[OC_GEMM_ENGINES], median[OC_GEMM_ENGINES]; /* seconds */
 } run;
 
 static void *random_matrix(size_t n, oc_dtype t) {
@@ -133,48 +136,51 @@ static double once(run *r, oc_gemm_engine engine, int times) {
     return (seconds_of(r->c) - start) / times;
 }
 
-static void measure(run *r, bool blocked, double seconds) {
+static void measure(run *r, double seconds) {
     enum { MAX = 64 };
-    double v[2][MAX], spent = oc_now();
-    int times[2] = {1, 1}, n = 0;
-    for (int e = blocked ? 0 : 1; e < 2; e++) {
+    static double v[OC_GEMM_ENGINES][MAX];
+    int times[OC_GEMM_ENGINES] = {0}, n = 0;
+    double spent = oc_now();
+    for (int e = 0; e < OC_GEMM_ENGINES; e++) {
+        if (!oc_gemm_can(r->c, &r->g, (oc_gemm_engine)e)) continue;
         once(r, (oc_gemm_engine)e, 1);
         times[e] = OC_MAX(1, (int)(0.03 / once(r, (oc_gemm_engine)e, 1)));
     }
     do {
-        for (int e = 0; e < 2; e++) v[e][n] = !blocked && e == 0 ? INFINITY : once(r, (oc_gemm_engine)e, times[e]);
+        for (int e = 0; e < OC_GEMM_ENGINES; e++) v[e][n] = times[e] ? once(r, (oc_gemm_engine)e, times[e]) : INFINITY;
         n++;
     } while (n < MAX && (n < 3 || oc_now() - spent < seconds));
-    for (int e = 0; e < 2; e++) {
+    for (int e = 0; e < OC_GEMM_ENGINES; e++) {
         qsort(v[e], (size_t)n, sizeof(double), by_value);
         r->best[e] = v[e][0];
         r->median[e] = v[e][n / 2];
     }
 }
 
-static void product(oc_compute *c, const shape *s, what w, oc_dtype t, double limit, double seconds) {
+static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype w_type, double limit, double seconds) {
     size_t N = (size_t)s->N, rows = (size_t)s->rows, cols = (size_t)s->cols;
-    void *x = random_matrix(N * cols, t), *y = random_matrix(N * rows, t), *master = random_matrix(rows * cols, OC_F32);
+    void *x = random_matrix(N * cols, t), *y = random_matrix(N * rows, t), *master = random_matrix(rows * cols, w == BWD_W ? OC_F32 : w_type);
     float *bias = random_matrix(rows, OC_F32);
-    const oc_matrix_desc d = {master, OC_F32, t, s->rows, s->cols};
+    const oc_matrix_desc d = {master, w_type, t, s->rows, s->cols};
     oc_matrix *m = c->ops.matrix_create(c, &d);
     run r = {.c = c, .e = {.bias = bias, .act = w == FWD_GELU ? OC_ACT_GELU_TANH : OC_ACT_NONE}};
     if (w == FWD || w == FWD_GELU)
-        r.g = (oc_gemm){.m = s->N, .n = s->rows, .k = s->cols, .a = {x, t, false, cols}, .b = {master, OC_F32, true, cols},
+        r.g = (oc_gemm){.m = s->N, .n = s->rows, .k = s->cols, .a = {x, t, false, cols}, .b = {master, w_type, true, cols},
                         .c = y, .c_type = t, .ldc = rows, .w = m, .e = &r.e};
     else if (w == BWD_X)
-        r.g = (oc_gemm){.m = s->N, .n = s->cols, .k = s->rows, .a = {y, t, false, rows}, .b = {master, OC_F32, false, cols},
+        r.g = (oc_gemm){.m = s->N, .n = s->cols, .k = s->rows, .a = {y, t, false, rows}, .b = {master, w_type, false, cols},
                         .c = x, .c_type = t, .ldc = cols, .w = m};
     else
         r.g = (oc_gemm){.m = s->rows, .n = s->cols, .k = s->N, .a = {y, t, true, rows}, .b = {x, t, false, cols},
                         .c = master, .c_type = OC_F32, .ldc = cols, .accumulate = true};
     r.g.t = t;
-    bool blocked = oc_gemm_choose(c, &r.g) == OC_GEMM_BLOCKED;
-    measure(&r, blocked, seconds);
+    measure(&r, seconds);
     double gflop = 2e-9 * (double)N * (double)rows * (double)cols;
     printf("%-17s %-8s %-4s %5d x%7d x%5d ", s->name, what_name[w], oc_dtype_name(t), s->N, s->rows, s->cols);
-    for (int e = 0; e < 2; e++)
-        printf(" %6.1f %6.1f %3.0f%%", gflop / r.median[e], gflop / r.best[e], 100 * gflop / r.best[e] / limit);
+    for (int e = 0; e < OC_GEMM_ENGINES; e++)
+        if (isinf(r.best[e])) printf("  %19s", "");
+        else printf("  %6.1f %6.1f %3.0f%%%c", gflop / r.median[e], gflop / r.best[e], 100 * gflop / r.best[e] / limit,
+                    e == (int)oc_gemm_choose(c, &r.g) ? '*' : ' ');
     printf("\n");
     fflush(stdout);
     c->ops.matrix_free(c, m);
@@ -202,14 +208,51 @@ static void loss(oc_compute *c, int n, int V, int C, oc_dtype t, double limit) {
     oc_free(x), oc_free(dx), oc_free(w), oc_free(dw), oc_free(out), oc_free(target);
 }
 
+/* Seconds that all threads need to read some memory and do nothing with it. */
+static double read_seconds(const oc_compute *c, const void *p, size_t bytes) {
+    const uint64_t *v = p;
+    size_t n = bytes / sizeof *v;
+    uint64_t sum = 0;
+    double start = seconds_of(c);
+#pragma omp parallel for num_threads(c->threads) reduction(+ : sum)
+    for (size_t i = 0; i < n; i++) sum += v[i];
+    double s = seconds_of(c) - start;
+    return sum == 1 ? s + 1e-9 : s; /* keeps the sum alive */
+}
+
+/* A token of each of some sequences through a matrix of bf16 weights, in GB/s of weights, beside reading the same memory alone. */
+static void decode(oc_compute *c, int tokens, int rows, int cols, oc_dtype t) {
+    size_t n = (size_t)rows * (size_t)cols;
+    void *w = random_matrix(n, OC_BF16), *x = random_matrix((size_t)tokens * (size_t)cols, t);
+    void *y = random_matrix((size_t)tokens * (size_t)rows, t);
+    const oc_matrix_desc d = {w, OC_BF16, t, rows, cols};
+    oc_matrix *m = c->ops.matrix_create(c, &d);
+    const oc_epilogue none = {0};
+    double best = INFINITY, sum = 0, read = INFINITY;
+    enum { TIMES = 12 };
+    for (int i = 0; i < TIMES; i++) {
+        double start = seconds_of(c);
+        c->ops.linear_fwd(c, y, rows, x, cols, m, tokens, &none);
+        double s = seconds_of(c) - start;
+        best = fmin(best, s), sum += s;
+        read = fmin(read, read_seconds(c, w, n * 2));
+    }
+    printf("decode %-4s %d x %7d x%5d  mean %6.2f best %6.2f ms  %5.1f GB/s, reading alone %5.1f\n", oc_dtype_name(t), tokens, rows, cols, sum / TIMES * 1e3,
+           best * 1e3, 2e-9 * (double)n / best, 2e-9 * (double)n / read);
+    c->ops.matrix_free(c, m);
+    oc_free(w), oc_free(x), oc_free(y);
+}
+
 int main(int argc, char **argv) {
     oc_compute_options o = {0};
     const char *only = "";
     double seconds = 0.5;
+    oc_dtype w_type = OC_F32;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--threads") == 0) o.threads = atoi(argv[i + 1]);
         if (strcmp(argv[i], "--backend") == 0) o.backend = argv[i + 1];
         if (strcmp(argv[i], "--only") == 0) only = argv[i + 1];
+        if (strcmp(argv[i], "--weights") == 0 && strcmp(argv[i + 1], "bf16") == 0) w_type = OC_BF16;
         if (strcmp(argv[i], "--seconds") == 0) seconds = atof(argv[i + 1]);
     }
     oc_compute *c;
@@ -218,16 +261,17 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    printf("%s\nGFLOP/s: median, best, share of the register peak by the best\n", oc_compute_describe(c));
+    printf("%s\nGFLOP/s: median, best, share of the register peak by the best, *: chosen\n", oc_compute_describe(c));
     for (int t = 0; t < 2; t++) {
         double limit = peak(c, t ? OC_BF16 : OC_F32);
-        printf("register peak %s %.1f GFLOP/s %32s blocked %14s oneDNN\n", t ? "bf16" : "f32", limit, "", "");
+        printf("register peak %s %.1f GFLOP/s %30s blocked %15s dots %13s oneDNN\n", t ? "bf16" : "f32", limit, "", "", "");
         for (size_t i = 0; i < OC_COUNT(shapes); i++)
             for (int w = FWD; w <= FWD_GELU; w++) {
                 char label[128];
                 snprintf(label, sizeof label, "%s %s %s", shapes[i].name, what_name[w], t ? "BF16" : "F32");
-                if (strstr(label, only)) product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, limit, seconds);
+                if (strstr(label, only)) product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, w_type, limit, seconds);
             }
+        for (int tokens = 1; tokens <= 8 && strstr("decode", only); tokens++) decode(c, tokens, 151936, 896, t ? OC_BF16 : OC_F32);
         static const int head[][3] = {{1500, 512, 128}, {1500, 4096, 256}, {1000, 4096, 512}, {128, 151936, 896}, {512, 151936, 896}};
         for (size_t i = 0; i < OC_COUNT(head) && strstr("loss", only); i++)
             loss(c, head[i][0], head[i][1], head[i][2], t ? OC_BF16 : OC_F32, limit);

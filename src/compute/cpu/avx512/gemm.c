@@ -11,7 +11,7 @@ static inline __m512 multiply_add(__m512 sum, __m512i a, __m512i b) {
 /* 16 values; those of an f32 matrix that counts as bf16 are rounded. */
 static inline __m512 read16(const oc_gemm_operand *from, oc_dtype t, size_t at, __mmask16 m) {
     __m512 v = load16(from->p, at, from->type, m);
-    return t != from->type ? v_from_bf16(v_to_bf16(v)) : v;
+    return t != from->type && from->type == OC_F32 ? v_from_bf16(v_to_bf16(v)) : v;
 }
 
 /* Rows of the source are columns of the panel: 16 x 16 pieces are transposed. */
@@ -41,7 +41,29 @@ static void pack(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int
     else pack_rows(out, from, t, k0, k, j0, cols);
 }
 
+/* ---- A few rows (gemm_dots.h) ---------------------------------------------------------------------------------------- */
+
+enum { STEP = 16 };
+
+OC_INLINE __m512i read_a(const void *p, size_t at, int n) {
+    return _mm512_castps_si512(load16(p, at, OC_F32, lanes(n)));
+}
+
+OC_INLINE __m512i read_w(const void *p, size_t at, int n, oc_dtype type, oc_dtype t) {
+    __m512 v = load16(p, at, type, lanes(n));
+    return _mm512_castps_si512(t != type && type == OC_F32 ? v_from_bf16(v_to_bf16(v)) : v);
+}
+
+#include "compute/cpu/avx512/gemm_dots.h"
+
+static void dots(int rows, const void *a, size_t lda, const void *w, size_t ldw, oc_dtype type, oc_dtype t, int k, float *sums,
+                 size_t ld) {
+    if (type == OC_BF16) dots_by_rows(rows, OC_BF16, OC_F32, a, lda, w, ldw, k, sums, ld);
+    else if (t == OC_BF16) dots_by_rows(rows, OC_F32, OC_BF16, a, lda, w, ldw, k, sums, ld);
+    else dots_by_rows(rows, OC_F32, OC_F32, a, lda, w, ldw, k, sums, ld);
+}
+
 const oc_gemm_kernel oc_avx512_gemm = {
-    .name = "avx512", .type = OC_F32, .unit = 1, .tile = tile, .pack = pack, .finish = finish,
+    .name = "avx512", .type = OC_F32, .unit = 1, .tile = tile, .pack = pack, .finish = finish, .dots = dots,
     .softmax = {softmax_piece, softmax_scale},
 };

@@ -68,7 +68,28 @@ static void pack(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int
     else pack_rows(out, from, k0, k, j0, cols);
 }
 
+/* ---- A few rows (gemm_dots.h) ---------------------------------------------------------------------------------------- */
+
+enum { STEP = 32 };
+
+OC_INLINE __m512i read_a(const void *p, size_t at, int n) {
+    return _mm512_maskz_loadu_epi16(lanes32(n), (const uint16_t *)p + at);
+}
+
+OC_INLINE __m512i read_w(const void *p, size_t at, int n, oc_dtype type, oc_dtype t) {
+    OC_UNUSED(t);
+    return read32(&(oc_gemm_operand){.p = p, .type = type}, at, n);
+}
+
+#include "compute/cpu/avx512/gemm_dots.h"
+
+static void dots(int rows, const void *a, size_t lda, const void *w, size_t ldw, oc_dtype type, oc_dtype t, int k, float *sums,
+                 size_t ld) {
+    if (type == OC_BF16) dots_by_rows(rows, OC_BF16, t, a, lda, w, ldw, k, sums, ld);
+    else dots_by_rows(rows, OC_F32, t, a, lda, w, ldw, k, sums, ld);
+}
+
 const oc_gemm_kernel oc_avx512bf16_gemm = {
-    .name = "avx512_bf16", .type = OC_BF16, .unit = 2, .tile = tile, .pack = pack, .finish = finish,
+    .name = "avx512_bf16", .type = OC_BF16, .unit = 2, .tile = tile, .pack = pack, .finish = finish, .dots = dots,
     .softmax = {softmax_piece, softmax_scale},
 };

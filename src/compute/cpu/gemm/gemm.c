@@ -114,19 +114,34 @@ static const oc_gemm_kernel *kernel_of(const oc_compute *c, oc_dtype t) {
     return NULL;
 }
 
-oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g) {
-    return kernel_of(c, g->t) ? OC_GEMM_BLOCKED : OC_GEMM_DNNL;
-}
+bool oc_gemm_packs(const oc_compute *c, oc_dtype t) { return kernel_of(c, t) == NULL; }
 
 const oc_gemm_softmax *oc_gemm_softmax_of(const oc_compute *c, oc_dtype t) {
     const oc_gemm_kernel *kernel = kernel_of(c, t);
     return kernel ? &kernel->softmax : &oc_gemm_softmax_portable;
 }
 
-bool oc_gemm_packs(const oc_compute *c, oc_dtype t) { return kernel_of(c, t) == NULL; }
+/* Rows up to which it is better to read W in place: packing it costs as much as about 13 rows, the sums over lanes as much
+ * as about 60 more elements of k (bench_gemm "few rows"). W of another type is converted once per 6 rows. */
+static int few_rows(const oc_gemm *g) {
+    enum { AT_LEAST = 6, OTHER_TYPE = OC_GEMM_FEW / 2 };
+    return OC_MIN(OC_MAX(g->k / 5, AT_LEAST), g->b.type == g->t ? OC_GEMM_FEW : OTHER_TYPE);
+}
+
+bool oc_gemm_can(const oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {
+    if (engine == OC_GEMM_DNNL) return !g->sink;
+    if (!kernel_of(c, g->t)) return false;
+    return engine == OC_GEMM_BLOCKED || (g->b.trans && !g->a.trans && !g->sink && g->m <= OC_GEMM_FEW);
+}
+
+oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g) {
+    if (g->m <= few_rows(g) && oc_gemm_can(c, g, OC_GEMM_DOTS)) return OC_GEMM_DOTS;
+    return oc_gemm_can(c, g, OC_GEMM_BLOCKED) ? OC_GEMM_BLOCKED : OC_GEMM_DNNL;
+}
 
 void oc_gemm_run_on(oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {
     if (engine == OC_GEMM_BLOCKED) oc_gemm_blocked(c, kernel_of(c, g->t), g);
+    else if (engine == OC_GEMM_DOTS) oc_gemm_few(c, kernel_of(c, g->t), g);
     else run_dnnl(c, g);
 }
 

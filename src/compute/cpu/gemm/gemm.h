@@ -38,11 +38,12 @@ typedef struct oc_gemm {
     oc_matrix *w;         /* the matrix that B is a view of, or NULL: kernels may keep a packed copy there */
 } oc_gemm;
 
-typedef enum { OC_GEMM_BLOCKED, OC_GEMM_DNNL } oc_gemm_engine;
+typedef enum { OC_GEMM_BLOCKED, OC_GEMM_DOTS, OC_GEMM_DNNL, OC_GEMM_ENGINES } oc_gemm_engine;
 
 void oc_gemm_run(oc_compute *c, const oc_gemm *g);
 oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g);
 bool oc_gemm_packs(const oc_compute *c, oc_dtype t); /* products of type t use packed copies of matrices */
+bool oc_gemm_can(const oc_compute *c, const oc_gemm *g, oc_gemm_engine engine);
 void oc_gemm_run_on(oc_compute *c, const oc_gemm *g, oc_gemm_engine engine); /* for tests and measurements */
 
 /* ---- Matrix handles -------------------------------------------------------------------------------------------------
@@ -109,10 +110,18 @@ typedef struct oc_gemm_kernel {
     void (*pack)(char *panel, const oc_gemm_operand *from, oc_dtype t, int k0, int k, int j0, int cols);
     /* Stores rows row.. and columns col.. of C from their sums: epilogue, accumulation, rounding. */
     void (*finish)(const oc_gemm *g, int row, int col, int rows, int cols, const float *sums, size_t ld);
+    /* sums[r,0..3] (stride ld) = A[r] . W[0..3] for 1 to 6 rows of A (of the kernel's type); W (`type`, counting as t) has
+     * 4 rows that are contiguous in k. May prefetch behind them. */
+    void (*dots)(int rows, const void *a, size_t lda, const void *w, size_t ldw, oc_dtype type, oc_dtype t, int k,
+                 float *sums, size_t ld);
     oc_gemm_softmax softmax;
 } oc_gemm_kernel;
 
 void oc_gemm_blocked(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g);
+
+/* A few rows times W^T, W read in place (few.c): B transposed, m at most OC_GEMM_FEW, no sink. */
+enum { OC_GEMM_FEW = 128 };
+void oc_gemm_few(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g);
 
 extern const oc_gemm_kernel oc_avx512_gemm, oc_avx512bf16_gemm; /* x86-64 only */
 

@@ -85,7 +85,7 @@ static void project(oc_compute *c, chunk *k, const void *x, oc_matrix *w) {
     size_t ld = (size_t)w->d.cols;
     oc_gemm g = {.m = k->rows, .n = k->V, .k = w->d.cols, .t = k->t, .a = {x, k->t, false, ld},
                  .b = {w->d.w, w->d.w_type, true, ld}, .c_type = OC_F32, .ldc = (size_t)k->V, .w = w};
-    if (oc_gemm_choose(c, &g) == OC_GEMM_BLOCKED) {
+    if (oc_gemm_can(c, &g, OC_GEMM_BLOCKED)) {
         g.sink = take_logits;
         g.sink_context = k;
         oc_gemm_run(c, &g);
