@@ -88,9 +88,10 @@ static oc_status add_human(const record_context *c, const char *text, bool has_i
         oc_strbuf rest = {0};
         oc_strbuf_add(&rest, text, (size_t)(at - text));
         oc_strbuf_puts(&rest, after);
-        if (rest.failed) {
+        if (rest.failed || strstr(rest.data, OC_IMAGE_PLACEHOLDER)) {
+            oc_status st = rest.failed ? oc_fail(c->err, OC_ERR_NOMEM, "out of memory") : reject(c, "an \"<image>\" within an \"<image>\"");
             oc_strbuf_free(&rest);
-            return oc_fail(c->err, OC_ERR_NOMEM, "out of memory");
+            return st;
         }
         const char *begin = rest.data + strspn(rest.data, SPACE);
         size_t len = strlen(begin);

@@ -96,22 +96,24 @@ static void crops(void **state) {
             base[3 * (y * R + x) + 1] = (uint8_t)(8 * y);
             base[3 * (y * R + x) + 2] = 0;
         }
-    double smallest = 1, largest = 0, tallest = 0, widest = 0, leftmost = 1e9, rightmost = 0;
+    double smallest = 1, largest = 0, tallest = 0, widest = 0, leftmost = 1e9, rightmost = 0, rightmost_tall = 0;
     for (uint64_t seed = 1; seed <= 300; seed++) {
         oc_rng rng = oc_rng_seed(seed);
         OK(oc_augment_pixels(out, base, scratch, &opt, &rng, &err));
         const uint8_t *p = scratch + 3 * (S / 2 * S), *top = scratch + 3 * (S / 2);
         /* between the centres of columns 4 and S - 5, where the edges of the base do not reach */
         double w = (p[3 * (S - 5)] - p[3 * 4]) / 8.0 * S / (S - 9), h = (top[3 * (S - 5) * S + 1] - top[3 * 4 * S + 1]) / 8.0 * S / (S - 9);
-        double area = w * h / (R * R), left = p[3 * 4] / 8.0 - 4.5 * w / S, ratio = w / h;
+        double area = w * h / (R * R), up = top[3 * 4 * S + 1] / 8.0 - 4.5 * h / S, left = p[3 * 4] / 8.0 - 4.5 * w / S, ratio = w / h;
         smallest = fmin(smallest, area), largest = fmax(largest, area);
         tallest = fmax(tallest, 1 / ratio), widest = fmax(widest, ratio);
         leftmost = fmin(leftmost, left), rightmost = fmax(rightmost, left + w);
+        if (h > w + 3) rightmost_tall = fmax(rightmost_tall, left + w);
+        assert_true(left > -1.5 && up > -1.5 && left + w < R + 1.5 && up + h < R + 1.5);
     }
     assert_true(smallest > 0.36 && smallest < 0.5);
     assert_true(largest > 0.85 && largest < 1.04);
     assert_true(tallest < 1.40 && widest < 1.40 && tallest > 1.15 && widest > 1.15);
-    assert_true(leftmost > -1.5 && leftmost < 1 && rightmost > R - 1.5 && rightmost < R + 1);
+    assert_true(leftmost > -1.5 && leftmost < 1 && rightmost > R - 1.5 && rightmost < R + 1 && rightmost_tall > R - 2);
     OK(oc_augment_pixels(out, base, scratch, &opt, NULL, &err)); /* no generator: the whole square */
     assert_in_range(scratch[3 * (S / 2 * S)], 0, 8);
     oc_free(base);

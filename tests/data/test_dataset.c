@@ -280,6 +280,40 @@ static void many_records(void **state) {
     oc_dataset_close(d);
 }
 
+/* ---- The files people really have, below the folder that OC_SHARED names ------------------------------------------- */
+
+static void real_data(void **state) {
+    OC_UNUSED(state);
+    const char *shared = getenv("OC_SHARED");
+    if (!shared) skip();
+    static const struct {
+        oc_dataset_kind kind;
+        const char *json, *images;
+        size_t samples, pictures; /* different first ones */
+    } cases[] = {
+        {OC_DATASET_LLAVA, "flickr8k/train_llava.json", "flickr8k/train-{000000..000005}.tar", 30000, 6000},
+        {OC_DATASET_COCO, "flickr8k/val_coco.json", "flickr8k/val-*.tar", 5000, 1000},
+        {OC_DATASET_COCO, "coco-mini/captions_val2017.json", "coco-mini/val2017.tar", 0, 159},
+        {OC_DATASET_COCO, "coco-mini/captions_train2017.json", "coco-mini/train2017.tar", 0, 80},
+        {OC_DATASET_LLAVA, "llava-samples/llava_instruct_50.json", NULL, 50, 50},
+        {OC_DATASET_LLAVA, "llava-samples/mllm_demo.json", NULL, 0, 0},
+        {OC_DATASET_LLAVA, "pathvqa/train_llava.json", NULL, 1200, 1200},
+        {OC_DATASET_VQA, "pathvqa/val_qa.jsonl", NULL, 1814, 300},
+    };
+    for (size_t i = 0; i < OC_COUNT(cases); i++) {
+        char json[512], images[512];
+        oc_dataset *d;
+        snprintf(json, sizeof json, "%s/data/%s", shared, cases[i].json);
+        snprintf(images, sizeof images, "%s/data/%s", shared, cases[i].images ? cases[i].images : "");
+        oc_dataset_options opt = {.kind = cases[i].kind, .json = json, .images = cases[i].images ? images : NULL};
+        OK(oc_dataset_open(&d, &opt, &err));
+        if (cases[i].samples) assert_int_equal(oc_dataset_count(d), cases[i].samples);
+        if (cases[i].pictures) assert_int_equal(oc_dataset_group_count(d), cases[i].pictures);
+        if (cases[i].images) assert_int_equal(oc_dataset_missing_images(d, NULL, NULL, 0), 0);
+        oc_dataset_close(d);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sampling),
@@ -291,6 +325,7 @@ int main(void) {
         cmocka_unit_test(groups),
         cmocka_unit_test(out_of_memory),
         cmocka_unit_test(many_records),
+        cmocka_unit_test(real_data),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -231,6 +231,7 @@ static void refused_records(void **state) {
         {"[{\"image\":\"/etc/passwd\"," TURNS "}]", "leaves the picture folder"},
         {"[{\"image\":\"a/../../b.jpg\"," TURNS "}]", "leaves the picture folder"},
         {"[{\"image\":[\"a.jpg\",\"b.jpg\"]," TURNS "}]", "2 picture(s) but 1 \"<image>\""},
+        {"[{\"image\":\"a\",\"conversations\":[{\"from\":\"human\",\"value\":\"What <<image>image>\"},{\"from\":\"gpt\",\"value\":\"A\"}]}]", "within"},
         {"[]", "no samples"},
         {"\n", "empty"},
     };

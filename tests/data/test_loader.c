@@ -301,6 +301,34 @@ static void what_a_batch_holds(void **state) {
     oc_loader_close(l);
 }
 
+/* Samples of one picture, and one sample in different epochs, get changes of their own. */
+static void random_changes_are_per_sample(void **state) {
+    OC_UNUSED(state);
+    enum { N = 6, EPOCHS = 2, VALUES = 3 * S * S };
+    static float pixels[N * EPOCHS][VALUES];
+    oc_strbuf json = {0};
+    for (int i = 0; i < N; i++)
+        oc_strbuf_printf(&json, "{\"image\":\"p0.png\",\"conversations\":[{\"from\":\"human\",\"value\":\"<image>\"},{\"from\":\"gpt\",\"value\":\"Number %d\"}]}\n", i);
+    oc_dataset *d = open_llava(json.data);
+    oc_source source = {.dataset = d};
+    oc_loader_options opt = options(&source, 1);
+    oc_loader *l;
+    oc_batch *b;
+    opt.batch = N;
+    OK(oc_loader_open(&l, &opt, (oc_loader_position){0}, &err));
+    for (int epoch = 0; epoch < EPOCHS; epoch++) {
+        OK(oc_loader_next(l, &b, NULL, &err));
+        assert_int_equal(b->n_images, N);
+        for (int k = 0; k < N; k++) memcpy(pixels[epoch * N + number_of(b, k)], b->pixels + k * VALUES, sizeof pixels[0]);
+        oc_loader_release(l, b);
+    }
+    for (int i = 0; i < N * EPOCHS; i++)
+        for (int k = 0; k < i; k++) assert_memory_not_equal(pixels[i], pixels[k], sizeof pixels[0]);
+    oc_loader_close(l);
+    oc_dataset_close(d);
+    oc_strbuf_free(&json);
+}
+
 /* Hidden tokens change what is read, not what is to be predicted. */
 static void dropped_tokens(void **state) {
     OC_UNUSED(state);
@@ -642,6 +670,34 @@ static void bad_samples_are_replaced(void **state) {
     oc_dataset_close(d);
 }
 
+/* A unit that fails in its second picture leaves nothing behind. */
+static void failed_units_leave_no_pictures(void **state) {
+    OC_UNUSED(state);
+    oc_strbuf json = {0};
+    for (int i = 0; i < 10; i++)
+        oc_strbuf_printf(&json, "{\"image\":[\"p%d.png\",\"%s%d.png\"],\"conversations\":[{\"from\":\"human\",\"value\":\"<image><image>\"},{\"from\":\"gpt\",\"value\":\"Number %d\"}]}\n",
+                         i, i % 2 ? "broken" : "p", i + 1, i);
+    oc_dataset *d = open_llava(json.data);
+    oc_source source = {.dataset = d};
+    oc_loader_options opt = options(&source, 1);
+    oc_loader *l;
+    oc_batch *b;
+    opt.max_bad = 5;
+    OK(oc_loader_open(&l, &opt, (oc_loader_position){0}, &err));
+    for (int i = 0; i < 4; i++) {
+        OK(oc_loader_next(l, &b, NULL, &err));
+        assert_int_equal(b->n_seq, 5);
+        assert_int_equal(b->n_blocks, 10);
+        assert_int_equal(b->n_images, 10);
+        for (int k = 0; k < 10; k++) assert_int_equal(b->block_image[k], k);
+        for (int k = 0; k < 5; k++) assert_int_equal(number_of(b, k) % 2, 0);
+        oc_loader_release(l, b);
+    }
+    oc_loader_close(l);
+    oc_dataset_close(d);
+    oc_strbuf_free(&json);
+}
+
 static void too_many_bad_samples(void **state) {
     OC_UNUSED(state);
     oc_dataset *d = open_captions("some_broken.jsonl", 2);
@@ -741,6 +797,7 @@ static void out_of_memory(void **state) {
             if (st == OC_OK) oc_loader_release(l, b);
         }
         if (st != OC_OK) assert_int_equal(st, OC_ERR_NOMEM);
+        if (l) assert_int_equal(oc_loader_bad_count(l), 0);
         oc_loader_close(l);
         oc_alloc_fail_after(-1);
     }
@@ -753,6 +810,7 @@ int main(void) {
         cmocka_unit_test(long_samples_are_cut),
         cmocka_unit_test(prompts),
         cmocka_unit_test(what_a_batch_holds),
+        cmocka_unit_test(random_changes_are_per_sample),
         cmocka_unit_test(dropped_tokens),
         cmocka_unit_test(every_sample_once_an_epoch),
         cmocka_unit_test(mixing),
@@ -765,6 +823,7 @@ int main(void) {
         cmocka_unit_test(batches_are_closed_before_they_overflow),
         cmocka_unit_test(cut_sequences_are_counted),
         cmocka_unit_test(bad_samples_are_replaced),
+        cmocka_unit_test(failed_units_leave_no_pictures),
         cmocka_unit_test(too_many_bad_samples),
         cmocka_unit_test(nothing_good),
         cmocka_unit_test(closing_early),
