@@ -12,7 +12,7 @@ static struct {
     oc_model_settings model;
     oc_prompt_settings prompting;
     oc_decoding_settings decoding;
-} opt = {.batch = 32, .decoding = OC_DECODING_DEFAULTS};
+} opt = {.decoding = OC_DECODING_DEFAULTS};
 
 static const oc_option options[] = {
     {"--data", OPT_STRING | OPT_REQUIRED, &opt.data, "FILE", "annotations: pictures with their references"},
@@ -21,7 +21,7 @@ static const oc_option options[] = {
     {"--images", OPT_STRING, &opt.images, "WHERE", "folder, tar file or pattern of tar files; default: the folder of --data"},
     {"--split", OPT_STRING, &opt.split, "NAME", "karpathy: train, val, test or all; default: test"},
     {"--limit", OPT_INT, &opt.limit, "0..", "so many pictures (questions) at most, from the beginning; 0: all"},
-    {"--batch", OPT_INT, &opt.batch, "1..4096", "prompts at once"},
+    {"--batch", OPT_INT, &opt.batch, "0..4096", "prompts at once; 0: 32, or fewer where they are long"},
     {"--prompt", OPT_STRING, &opt.prompt, "TEXT", "question for caption files; default: \"Provide a one-sentence caption for the provided image.\""},
     {"--prompt-suffix", OPT_STRING, &opt.suffix, "TEXT", "appended to every question"},
     {"--lowercase", OPT_FLAG, &opt.lowercase, NULL, "references in lower case (scores do not depend on it)"},

@@ -92,16 +92,19 @@ static oc_status add_curves(oc_report *r, const char *arg, oc_error *err) {
     double *x = oc_alloc(n * sizeof *x), *y = oc_alloc(n * sizeof *y);
     if (st == OC_OK && (!x || !y)) st = oc_fail(err, OC_ERR_NOMEM, "out of memory");
     int n_lines = 0;
+    size_t at = 0;
     for (size_t i = 0; st == OC_OK && i < n; i++) {
         const json_t *o = json_array_get(lines, i);
         const json_t *loss = json_object_get(o, "loss");
-        x[i] = json_number_value(json_object_get(o, "seconds"));
-        y[i] = json_is_number(loss) ? json_number_value(loss) : NAN;
+        if (!loss) continue; /* an evaluation */
+        x[at] = json_number_value(json_object_get(o, "seconds"));
+        y[at] = json_is_number(loss) ? json_number_value(loss) : NAN;
         const char *stage = string_of(o, "stage");
         bool same = n_lines && !strcmp(line[n_lines - 1].name, stage);
         if (!same && n_lines == MAX_STAGES) break;
-        if (!same) line[n_lines++] = (oc_chart_line){.name = stage, .x = x + i, .y = y + i};
+        if (!same) line[n_lines++] = (oc_chart_line){.name = stage, .x = x + at, .y = y + at};
         line[n_lines - 1].n++;
+        at++;
     }
     if (st == OC_OK && n_lines)
         oc_report_charts(r, &(oc_chart){.title = name, .x_label = "seconds", .y_label = "loss", .line = line, .n_lines = n_lines, .smooth = 0.6}, 1);

@@ -1,17 +1,18 @@
 /* ocellus train, pretrain vision, pretrain text: runs of a recipe. */
-#include "train/train.h"
+#include "cli/session.h"
+#include "cli/train_hooks.h"
+#include "cli/train_plan.h"
 
-#include "base/log.h"
-#include "base/signals.h"
-#include "cli/cli.h"
-
-static struct { const char *out; oc_string_list set; int threads, stages; bool resume, overwrite; const char *backend; } opt;
+static struct { const char *out; oc_string_list set; int threads, stages; bool resume, overwrite, profile, json, dry_run; const char *backend; } opt;
 
 static const oc_option options[] = {
     {"--out", OPT_STRING, &opt.out, "DIR", "output folder, instead of the recipe's"},
     {"--set", OPT_LIST, &opt.set, "NAME=VALUE", "value of ${NAME} in the recipe; may be given several times"},
     {"--resume", OPT_FLAG, &opt.resume, NULL, "continue from the last checkpoint in the output folder, if there is one"},
     {"--overwrite", OPT_FLAG, &opt.overwrite, NULL, "start anew where the output folder holds an earlier run"},
+    {"--profile", OPT_FLAG, &opt.profile, NULL, "time every operation and print a table after each stage"},
+    {"--dry-run", OPT_FLAG, &opt.dry_run, NULL, "stages only: read a batch of each and print parameters, memory, steps and time; write nothing"},
+    {"--json", OPT_FLAG, &opt.json, NULL, "print a summary as one JSON object at the end"},
     {"--threads", OPT_INT, &opt.threads, "0..1024", "threads, instead of the recipe's; 0: as the recipe says"},
     {"--stages", OPT_INT, &opt.stages, "0..", "run only the first so many stages; 0: all"},
     {"--backend", OPT_STRING, &opt.backend, "NAME", "kernels to use: ref, avx2, avx512, avx512_bf16, amx; default: the best for this processor"},
@@ -21,15 +22,35 @@ static int run_recipe(const char *path, oc_status (*run)(const oc_recipe *, cons
     oc_recipe recipe;
     OC_TRY(oc_recipe_open(&recipe, path, opt.set.item, opt.set.n, err));
     if (opt.threads > 0) recipe.threads = opt.threads;
-    oc_train_options o = {.out = opt.out, .resume = opt.resume, .overwrite = opt.overwrite, .only_stages = opt.stages, .backend = opt.backend};
+    oc_train_options o = {.out = opt.out, .resume = opt.resume, .overwrite = opt.overwrite, .only_stages = opt.stages, .backend = opt.backend,
+                          .profile = opt.profile};
+    oc_train_summary summary;
+    oc_train_summary_open(&summary, &o);
     oc_status st = run(&recipe, &o, err);
+    if (st == OC_OK && opt.json && !opt.dry_run) st = oc_print_json(oc_train_summary_json(&summary, &recipe, &o), err);
+    oc_train_summary_close(&summary);
     oc_recipe_close(&recipe);
     return (int)st;
 }
 
-static int run_train(int n, char **args, oc_error *err) { return OC_UNUSED(n), run_recipe(args[0], oc_train_run, err); }
-static int run_vision(int n, char **args, oc_error *err) { return OC_UNUSED(n), run_recipe(args[0], oc_pretrain_vision, err); }
-static int run_text(int n, char **args, oc_error *err) { return OC_UNUSED(n), run_recipe(args[0], oc_pretrain_text, err); }
+static oc_status dry_run(const oc_recipe *recipe, const oc_train_options *o, oc_error *err) {
+    oc_plan plan;
+    OC_TRY(oc_train_plan(&plan, recipe, o, err));
+    oc_status st = OC_OK;
+    if (opt.json) st = oc_print_json(oc_plan_json(&plan, recipe), err);
+    else oc_plan_print(&plan);
+    oc_plan_free(&plan);
+    return st;
+}
+
+static int run_train(int n, char **args, oc_error *err) { return OC_UNUSED(n), run_recipe(args[0], opt.dry_run ? dry_run : oc_train_run, err); }
+static int run_pretrain(const char *path, oc_status (*run)(const oc_recipe *, const oc_train_options *, oc_error *), oc_error *err) {
+    if (opt.dry_run || opt.stages) return oc_usage(err, "%s is about the stages of ocellus train", opt.dry_run ? "--dry-run" : "--stages");
+    return run_recipe(path, run, err);
+}
+
+static int run_vision(int n, char **args, oc_error *err) { return OC_UNUSED(n), run_pretrain(args[0], oc_pretrain_vision, err); }
+static int run_text(int n, char **args, oc_error *err) { return OC_UNUSED(n), run_pretrain(args[0], oc_pretrain_text, err); }
 
 const oc_command oc_command_train = {
     .name = "train",

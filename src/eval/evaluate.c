@@ -6,7 +6,7 @@
 #include "base/progress.h"
 #include "base/signals.h"
 
-enum { DEFAULT_BATCH = 32 };
+enum { DEFAULT_BATCH = 32, DEFAULT_TOKENS = 16384, TEXT_TOKENS = 64 };
 
 typedef struct run {
     oc_evaluation *e;
@@ -149,19 +149,21 @@ done:
 /* ---- 3. All batches ------------------------------------------------------------------------------------------------ */
 
 static oc_status run_batches(run *r, oc_error *err) {
-    const size_t B = r->opt->batch > 0 ? (size_t)r->opt->batch : DEFAULT_BATCH;
+    const size_t fit = (size_t)OC_MAX(1, OC_MIN(DEFAULT_BATCH, DEFAULT_TOKENS / (r->text.tokens_per_image + TEXT_TOKENS)));
+    const size_t B = r->opt->batch > 0 ? (size_t)r->opt->batch : fit;
     oc_progress bar;
     oc_status st = OC_OK;
-    oc_progress_open(&bar, "evaluate", (double)r->e->n, r->opt->quiet);
+    if (!r->opt->quiet) oc_progress_open(&bar, "evaluate", (double)r->e->n, false);
     for (size_t k = 0; k < r->e->n && st == OC_OK; k += B) {
         st = oc_interrupted() ? oc_fail(err, OC_ERR_INTERRUPTED, "interrupted after %zu of %zu items", k, r->e->n)
                               : run_batch(r, k, (int)OC_MIN(B, r->e->n - k), err);
         if (st != OC_OK) break;
+        if (r->opt->quiet) continue;
         double s = r->e->picture_s + r->e->generate_s;
         oc_progress_update(&bar, (double)OC_MIN(k + B, r->e->n), (double)r->e->n, "%.1f a second, %.0f tokens/s", (double)OC_MIN(k + B, r->e->n) / s,
                            (double)r->e->new_tokens / s);
     }
-    oc_progress_close(&bar);
+    if (!r->opt->quiet) oc_progress_close(&bar);
     return st;
 }
 

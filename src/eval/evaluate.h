@@ -1,7 +1,7 @@
 /* Evaluation of a model on a data set: prompts in batches, answers generated, then scored.
  *
  *     oc_evaluation e;
- *     OC_TRY(oc_evaluate(&e, model, tokenizer, dataset, &(oc_evaluate_options){.batch = 32}, err));
+ *     OC_TRY(oc_evaluate(&e, model, tokenizer, dataset, &(oc_evaluate_options){.limit = 500}, err));
  *     printf("CIDEr %.1f\n", 100 * e.caption.v[OC_SCORE_CIDER]);
  *     oc_evaluation_free(&e);
  *
@@ -22,7 +22,7 @@ typedef enum { OC_EVAL_CAPTION, OC_EVAL_VQA } oc_eval_task;
 typedef struct oc_evaluate_options {
     oc_eval_task task;
     int limit;           /* pictures (captions) or questions at most; 0: all */
-    int batch;           /* prompts at once; 0: 32 */
+    int batch;           /* prompts at once; 0: 32, or fewer where they would have more than 16,384 tokens */
     bool shuffle_images; /* the control: every picture is replaced by another one, which is the same in each run */
     bool quiet;          /* no progress bar */
     const char *system;  /* system turn for samples without their own; NULL: as in training */

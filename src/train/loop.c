@@ -108,7 +108,11 @@ oc_status oc_loop_run(oc_loop *l, oc_error *err) {
             OC_GO(write_log(l, &w, factor, err));
             w = (window){.start = oc_now()};
         }
-        if (l->eval_every > 0 && l->pos->step % l->eval_every == 0) OC_GO(l->evaluate(l->ctx, err));
+        if (l->eval_every > 0 && l->pos->step % l->eval_every == 0 && !finished(l)) {
+            double pause = oc_now();
+            OC_GO(l->evaluate(l->ctx, err));
+            w.start += oc_now() - pause; /* rates are those of training */
+        }
         if (oc_interrupted() && !finished(l)) {
             OC_GO(l->save(l->ctx, err));
             st = oc_fail(err, OC_ERR_INTERRUPTED, "stopped by a signal at step %lld of %s; a checkpoint was written, --resume continues", (long long)l->pos->step, l->name);
@@ -118,5 +122,6 @@ oc_status oc_loop_run(oc_loop *l, oc_error *err) {
     }
 done:
     oc_progress_close(&bar);
+    if (st == OC_OK && l->output->done) l->output->done(l->output->ctx, l->name, l->pos, smooth, l->optimizer->compute);
     return st;
 }

@@ -17,6 +17,9 @@ typedef struct oc_step_result {
 
 /* Where the numbers go; any member may be NULL. */
 typedef struct oc_train_output {
+    /* Called when a loop has come to its end; loss is the moving average there. */
+    void (*done)(void *ctx, const char *name, const oc_position *pos, double loss, oc_compute *c);
+    void *ctx;
     oc_run_log *log;
     oc_tensorboard *tensorboard;
     int every;   /* steps between log lines */

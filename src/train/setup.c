@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/log.h"
+#include "compute/profile.h"
 
 /* ---- Run ----------------------------------------------------------------------------------------------------------- */
 
@@ -35,22 +36,25 @@ oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_optio
     run->recipe = recipe;
     run->opt = opt;
     run->out = opt->out ? opt->out : recipe->out;
-    if (!run->out) return oc_fail(err, OC_ERR_ARG, "%s: no output folder; give --out DIR or the key \"out\"", recipe->path);
+    if (!run->out && !opt->dry_run) return oc_fail(err, OC_ERR_ARG, "%s: no output folder; give --out DIR or the key \"out\"", recipe->path);
     if (!tokenizer_dir) return oc_fail(err, OC_ERR_ARG, "%s: no tokenizer; model.tokenizer names a tokenizer.json (ocellus tokenizer train makes one)", recipe->path);
     char *log = NULL, *tb = NULL;
     int32_t image;
     oc_status st;
     OC_GO(oc_compute_open(&run->compute, &(oc_compute_options){.threads = recipe->threads, .backend = opt->backend}, err));
     run->dtype = choose_dtype(recipe, run->compute);
+    if (opt->profile) OC_GO(oc_profile_start(run->compute, err));
     OC_GO(oc_tokenizer_open(&run->tokenizer, tokenizer_dir, err));
     OC_GO(oc_tokenizer_add_special(run->tokenizer, OC_IMAGE_PLACEHOLDER, &image, err)); /* Qwen2's own tokenizer lacks it */
+    if (opt->dry_run) goto done;
     OC_GO(oc_make_dirs(run->out, err));
     OC_GO(oc_run_path(run, "log.jsonl", &log, err));
     OC_GO(check_fresh(run, log, err));
     OC_GO(oc_run_log_open(&run->log, log, err));
     OC_GO(oc_run_path(run, "tensorboard", &tb, err));
     if (recipe->log.tensorboard) OC_GO(oc_tensorboard_open(&run->tensorboard, tb, err));
-    run->output = (oc_train_output){.log = run->log, .tensorboard = run->tensorboard, .every = recipe->log.every, .quiet = opt->quiet};
+    run->output = (oc_train_output){.log = run->log, .tensorboard = run->tensorboard, .every = recipe->log.every, .quiet = opt->quiet,
+                                    .done = opt->done, .ctx = opt->ctx};
     oc_log(OC_LOG_INFO, "%s, %s", oc_compute_describe(run->compute), run->dtype == OC_BF16 ? "bf16" : "float32");
 done:
     oc_free(log);

@@ -8,23 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "model/spans.h"
-#include "train/assemble.h"
-#include "train/setup.h"
-
-typedef struct stage_run {
-    oc_run *run;
-    oc_vlm *m;
-    const oc_recipe_stage *stage;
-    oc_position pos;
-    oc_mask mask;
-    oc_mixture mixture;
-    oc_loader *loader;
-    oc_optimizer optimizer;
-    float *ema[OC_PART_COUNT];
-    int accumulate;      /* micro-batches per optimizer step */
-    oc_batch **pending;  /* [accumulate] */
-    bool train[OC_PART_COUNT];
-} stage_run;
+#include "train/stage.h"
 
 enum { MAX_SKIPPED_IN_A_ROW = 25, SEED_WEIGHTS = 0x77 };
 
@@ -42,14 +26,25 @@ static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint
 
 /* ---- 2. One stage -------------------------------------------------------------------------------------------------- */
 
-static int micro_batch(const oc_recipe_stage *s) { return s->micro_batch > 0 ? OC_MIN(s->micro_batch, s->batch) : OC_MIN(s->batch, 64); }
+int oc_stage_micro_batch(const oc_recipe_stage *s) { return s->micro_batch > 0 ? OC_MIN(s->micro_batch, s->batch) : OC_MIN(s->batch, 64); }
 
-static oc_status open_loader(stage_run *s, oc_error *err) {
+void oc_stage_prepare(oc_stage_run *s) {
+    const oc_recipe_stage *st = s->stage;
+    const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
+    for (int i = 0; i < OC_PART_COUNT; i++) s->train[i] = lr[i] > 0;
+    s->accumulate = (st->batch + oc_stage_micro_batch(st) - 1) / oc_stage_micro_batch(st);
+    s->mask = st->mask <= OC_RECIPE_MASK_ISOLATED ? oc_mask_of_recipe[st->mask] : s->m->cfg.mask;
+    s->m->cfg.mask = s->mask; /* remembered with the model: this is how it was trained last */
+    s->m->cfg.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
+    s->m->cfg.no_system = !st->system_prompt;
+}
+
+oc_status oc_stage_open_loader(oc_stage_run *s, oc_error *err) {
     const oc_recipe_stage *st = s->stage;
     oc_loader_options lo;
     oc_loader_defaults(&lo, s->run, &s->mixture, &s->m->cfg);
     lo.seed += (uint64_t)s->pos.stage * 1000003u;
-    lo.batch = micro_batch(st);
+    lo.batch = oc_stage_micro_batch(st);
     lo.max_tokens = st->max_tokens;
     lo.group_by_image = st->group_by_image;
     lo.captions_per_image = st->captions_per_image;
@@ -62,7 +57,7 @@ static oc_status open_loader(stage_run *s, oc_error *err) {
     return oc_loader_open(&s->loader, &lo, s->pos.data, err);
 }
 
-static oc_status open_ema(stage_run *s, oc_error *err) {
+static oc_status open_ema(oc_stage_run *s, oc_error *err) {
     if (s->stage->ema <= 0) return OC_OK;
     for (int i = 0; i < OC_PART_COUNT; i++) {
         if (!s->train[i]) continue;
@@ -72,13 +67,13 @@ static oc_status open_ema(stage_run *s, oc_error *err) {
     return OC_OK;
 }
 
-static oc_status reserve(stage_run *s, oc_error *err) {
+static oc_status reserve(oc_stage_run *s, oc_error *err) {
     int tokens, seqs, blocks, images;
     oc_loader_capacity(s->loader, &tokens, &seqs, &blocks, &images);
     return oc_vlm_reserve(s->m, tokens, images, blocks, tokens, true, err);
 }
 
-static int64_t total_steps(const stage_run *s) {
+int64_t oc_stage_total_steps(const oc_stage_run *s) {
     const oc_recipe_budget *b = &s->stage->budget;
     if (b->minutes > 0) return 0;
     if (b->steps > 0) return b->steps;
@@ -88,7 +83,7 @@ static int64_t total_steps(const stage_run *s) {
 
 /* Gradients of one whole batch: the loss is normalised by the labels of all its micro-batches. */
 static oc_status batch_step(void *ctx, oc_step_result *r, oc_error *err) {
-    stage_run *s = ctx;
+    oc_stage_run *s = ctx;
     int n = 0, labels = 0, correct = 0;
     double sum = 0;
     oc_status st = OC_OK;
@@ -114,12 +109,12 @@ done:
 }
 
 static void weights_updated(void *ctx) {
-    stage_run *s = ctx;
+    oc_stage_run *s = ctx;
     oc_vlm_weights_changed(s->m, s->train);
 }
 
 /* The averaged weights take the place of the present ones, or back. */
-static void swap_ema(stage_run *s) {
+static void swap_ema(oc_stage_run *s) {
     for (int i = 0; i < OC_PART_COUNT; i++) {
         if (!s->ema[i]) continue;
         float *t = s->m->params.w[i];
@@ -133,11 +128,11 @@ static void swap_ema(stage_run *s) {
 }
 
 static oc_status evaluate(void *ctx, oc_error *err) {
-    stage_run *s = ctx;
+    oc_stage_run *s = ctx;
     const oc_train_options *o = s->run->opt;
     if (!o->evaluate) return OC_OK;
     swap_ema(s);
-    oc_status st = o->evaluate(o->evaluate_ctx, s->m, s->run->tokenizer, s->run->recipe, s->pos.stage, s->run->log, err);
+    oc_status st = o->evaluate(o->ctx, s->m, s->run->tokenizer, s->run->recipe, &s->pos, &s->run->output, err);
     swap_ema(s);
     return st == OC_OK ? reserve(s, err) : st;
 }
@@ -146,7 +141,7 @@ static oc_status evaluate(void *ctx, oc_error *err) {
 
 enum { MAX_BUFFERS = 3 * OC_PART_COUNT };
 
-static int state_buffers(const stage_run *s, oc_state_buffer *b) {
+static int state_buffers(const oc_stage_run *s, oc_state_buffer *b) {
     int n = 0;
     for (int i = 0; i < OC_PART_COUNT; i++) {
         if (!s->train[i] || !s->m->params.n[i]) continue;
@@ -161,7 +156,7 @@ static int state_buffers(const stage_run *s, oc_state_buffer *b) {
 }
 
 static oc_status save_checkpoint(void *ctx, oc_error *err) {
-    stage_run *s = ctx;
+    oc_stage_run *s = ctx;
     oc_state_buffer buffers[MAX_BUFFERS];
     char *path;
     OC_TRY(oc_run_path(s->run, "checkpoint", &path, err));
@@ -170,7 +165,7 @@ static oc_status save_checkpoint(void *ctx, oc_error *err) {
     return st;
 }
 
-static oc_status save_stage(stage_run *s, oc_error *err) {
+static oc_status save_stage(oc_stage_run *s, oc_error *err) {
     char name[160], *path;
     snprintf(name, sizeof name, "stage-%d-%s", s->pos.stage + 1, s->stage->name);
     OC_TRY(oc_run_path(s->run, name, &path, err));
@@ -180,7 +175,7 @@ static oc_status save_stage(stage_run *s, oc_error *err) {
     return st;
 }
 
-static void close_stage(stage_run *s) {
+static void close_stage(oc_stage_run *s) {
     oc_loader_close(s->loader);
     oc_mixture_close(&s->mixture);
     oc_optimizer_close(&s->optimizer);
@@ -193,20 +188,15 @@ static void close_stage(stage_run *s) {
     s->pending = NULL;
 }
 
-static oc_status open_stage(stage_run *s, const char *resumed, oc_error *err) {
+static oc_status open_stage(oc_stage_run *s, const char *resumed, oc_error *err) {
     const oc_recipe_stage *st = s->stage;
     const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
-    for (int i = 0; i < OC_PART_COUNT; i++) s->train[i] = lr[i] > 0;
-    s->accumulate = (st->batch + micro_batch(st) - 1) / micro_batch(st);
-    s->mask = st->mask <= OC_RECIPE_MASK_ISOLATED ? oc_mask_of_recipe[st->mask] : s->m->cfg.mask;
-    s->m->cfg.mask = s->mask; /* remembered with the model: this is how it was trained last */
-    s->m->cfg.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
-    s->m->cfg.no_system = !st->system_prompt;
+    oc_stage_prepare(s);
     OC_TRY(oc_alloc_for(&s->pending, (size_t)s->accumulate * sizeof *s->pending, "batches", err));
     OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err)); /* moments start anew in each stage */
     OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
     OC_TRY(oc_mixture_open(&s->mixture, &st->datasets, (uint64_t)s->run->recipe->seed, err));
-    OC_TRY(open_loader(s, err));
+    OC_TRY(oc_stage_open_loader(s, err));
     OC_TRY(open_ema(s, err));
     s->optimizer = (oc_optimizer){.compute = s->run->compute, .opt = {.beta1 = st->optim.beta1, .beta2 = st->optim.beta2, .eps = st->optim.eps,
                                   .weight_decay = st->optim.weight_decay, .clip = st->optim.clip, .ema = st->ema}};
@@ -218,13 +208,13 @@ static oc_status open_stage(stage_run *s, const char *resumed, oc_error *err) {
     return reserve(s, err);
 }
 
-static oc_status run_stage(stage_run *s, const char *resumed, oc_error *err) {
+static oc_status run_stage(oc_stage_run *s, const char *resumed, oc_error *err) {
     char label[64];
     oc_status st;
     snprintf(label, sizeof label, "stage %d/%d %.32s", s->pos.stage + 1, s->run->recipe->stages.n, s->stage->name);
     OC_GO(open_stage(s, resumed, err));
     oc_loop loop = {.label = label, .name = s->stage->name, .optimizer = &s->optimizer, .schedule = &s->stage->optim.schedule.curve,
-                    .total_steps = total_steps(s), .total_seconds = s->stage->budget.minutes * 60, .pos = &s->pos, .save_every = s->stage->save_every,
+                    .total_steps = oc_stage_total_steps(s), .total_seconds = s->stage->budget.minutes * 60, .pos = &s->pos, .save_every = s->stage->save_every,
                     .max_skipped = MAX_SKIPPED_IN_A_ROW, .output = &s->run->output, .ctx = s, .step = batch_step, .updated = weights_updated,
                     .save = save_checkpoint, .eval_every = s->stage->eval_every, .evaluate = evaluate};
     OC_GO(oc_loop_run(&loop, err));
@@ -233,7 +223,7 @@ static oc_status run_stage(stage_run *s, const char *resumed, oc_error *err) {
     swap_ema(s); /* the averaged weights are the stage's result */
     OC_GO(save_stage(s, err));
     if (s->run->opt->evaluate)
-        OC_GO(s->run->opt->evaluate(s->run->opt->evaluate_ctx, s->m, s->run->tokenizer, s->run->recipe, s->pos.stage, s->run->log, err));
+        OC_GO(s->run->opt->evaluate(s->run->opt->ctx, s->m, s->run->tokenizer, s->run->recipe, &s->pos, &s->run->output, err));
 done:
     close_stage(s);
     return st;
@@ -242,7 +232,7 @@ done:
 /* ---- 4. The run ---------------------------------------------------------------------------------------------------- */
 
 /* Where the tokenizer is: named, else beside the weights. */
-static const char *tokenizer_place(const oc_recipe_model *r) {
+const char *oc_train_tokenizer(const oc_recipe_model *r) {
     return r->tokenizer ? r->tokenizer : r->init ? r->init : r->towers.text;
 }
 
@@ -257,7 +247,7 @@ static oc_status find_resume(const oc_run *run, char **found, oc_error *err) {
     return st;
 }
 
-static oc_status run_stages(stage_run *s, const char *resumed, oc_error *err) {
+static oc_status run_stages(oc_stage_run *s, const char *resumed, oc_error *err) {
     const oc_recipe *r = s->run->recipe;
     int n = s->run->opt->only_stages > 0 ? OC_MIN(s->run->opt->only_stages, r->stages.n) : r->stages.n;
     for (; s->pos.stage < n; ) {
@@ -283,8 +273,8 @@ oc_status oc_train_run(const oc_recipe *recipe, const oc_train_options *opt, oc_
     oc_vlm m = {0};
     char *resumed = NULL;
     if (recipe->stages.n == 0) return oc_fail(err, OC_ERR_ARG, "%s: no stages in it", recipe->path);
-    OC_TRY(oc_run_open(&run, recipe, opt, tokenizer_place(&recipe->model), err));
-    stage_run s = {.run = &run, .m = &m, .pos.seed = (uint64_t)recipe->seed};
+    OC_TRY(oc_run_open(&run, recipe, opt, oc_train_tokenizer(&recipe->model), err));
+    oc_stage_run s = {.run = &run, .m = &m, .pos.seed = (uint64_t)recipe->seed};
     oc_status st;
     OC_GO(find_resume(&run, &resumed, err));
     if (resumed) OC_GO(oc_checkpoint_load_position(resumed, &s.pos, err));

@@ -21,10 +21,14 @@ typedef struct oc_train_options {
     bool quiet;           /* no progress bar */
     int only_stages;      /* run only the first so many stages; 0: all */
     const char *backend;  /* of compute; NULL: the best */
+    bool dry_run;         /* of oc_train_plan: nothing is written */
+    bool profile;         /* time every operation (compute/profile.h); `done` reads the times */
     /* Called after each stage, and every eval_every steps where the stage says so. May be NULL. The model's weights are
-     * the ones to be judged (averaged ones at the end of a stage with ema). Numbers go into the run's log by `log`. */
-    oc_status (*evaluate)(void *ctx, oc_vlm *m, const oc_tokenizer *tokenizer, const oc_recipe *recipe, int stage, oc_run_log *log, oc_error *err);
-    void *evaluate_ctx;
+     * the ones to be judged (averaged ones with ema); its arena may be reserved anew. */
+    oc_status (*evaluate)(void *ctx, oc_vlm *m, const oc_tokenizer *tokenizer, const oc_recipe *recipe, const oc_position *pos,
+                          const oc_train_output *output, oc_error *err);
+    void (*done)(void *ctx, const char *name, const oc_position *pos, double loss, oc_compute *c); /* see oc_train_output */
+    void *ctx;            /* of both */
 } oc_train_options;
 
 oc_status oc_train_run(const oc_recipe *recipe, const oc_train_options *opt, oc_error *err);

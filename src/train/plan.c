@@ -1,0 +1,215 @@
+/* 1. arithmetic  2. memory  3. one stage  4. all stages */
+#include "train/plan.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "model/spans.h"
+#include "model/weights.h"
+#include "train/stage.h"
+
+const char *const oc_role_names[OC_ROLE_COUNT] = {"weights", "gradients", "moments", "averages", "packed", "activations", "batches"};
+
+enum { BATCHES_AHEAD = 2 }; /* that the loader holds besides those of a step (oc_stage_open_loader) */
+
+/* ---- 1. Arithmetic -------------------------------------------------------------------------------------------------- */
+
+/* Floating-point operations of matrix products and attention, forward and backward. */
+typedef struct work {
+    double forward, step;
+} work;
+
+/* A part whose weights cost `matrices` forward and whose attention costs `attention`: the gradient of its input costs as
+ * much as the product, that of its weights too; attention's backward pass is two and a half times its forward one. */
+static void add_work(work *w, double matrices, double attention, bool trains, bool passes) {
+    w->forward += matrices + attention;
+    w->step += matrices * (1 + passes + trains) + attention * (passes ? 3.5 : 1);
+}
+
+static double vision_matrices(const oc_vision_config *v) {
+    double d = v->hidden, P = oc_vision_patches(v);
+    return 2 * P * (v->layers * (4 * d * d + 2 * d * v->mlp) + 3.0 * v->patch_size * v->patch_size * d);
+}
+
+static double vision_attention(const oc_vision_config *v) {
+    double P = oc_vision_patches(v);
+    return 4.0 * v->layers * P * P * v->hidden;
+}
+
+static double projector_matrices(const oc_config *c) {
+    double merge = c->projector.merge, H = c->projector.hidden;
+    return 2.0 * oc_config_tokens_per_image(c) * (merge * merge * c->vision.hidden * H + H * c->text.hidden);
+}
+
+static double decoder_matrices(const oc_text_config *t) { /* of one token */
+    double d = t->hidden, q = (double)t->heads * t->head_size, kv = (double)t->kv_heads * t->head_size;
+    return 2.0 * t->layers * (2 * d * q + 2 * d * kv + 3 * d * t->mlp);
+}
+
+/* Of one batch with its intervals filled. A part passes a gradient on where something below it is trained; a trained one
+ * does so between its own layers. */
+static work batch_work(const oc_config *c, const oc_batch *b, const bool train[OC_PART_COUNT]) {
+    work w = {0};
+    double pairs = 0;
+    for (int i = 0; i < b->N; i++) pairs += b->hi[i] - b->lo[i];
+    bool below_projector = train[OC_PART_VISION], below_lm = below_projector || train[OC_PART_PROJECTOR], lm = train[OC_PART_LM];
+    add_work(&w, b->n_images * vision_matrices(&c->vision), b->n_images * vision_attention(&c->vision), train[OC_PART_VISION], train[OC_PART_VISION]);
+    add_work(&w, b->n_images * projector_matrices(c), 0, train[OC_PART_PROJECTOR], below_projector || train[OC_PART_PROJECTOR]);
+    add_work(&w, b->N * decoder_matrices(&c->text), 4.0 * c->text.layers * pairs * c->text.heads * c->text.head_size, lm, lm || below_lm);
+    add_work(&w, 2.0 * b->n_labels * c->text.hidden * c->text.vocab, 0, lm, lm || below_lm);
+    return w;
+}
+
+/* ---- 2. Memory ------------------------------------------------------------------------------------------------------ */
+
+static bool is_matrix(const oc_param *r) { return r->n_dims >= 2 && !strstr(r->name, "position_embedding"); }
+
+/* Packed copies of all matrices, as the backend counts them. */
+static oc_status packed_bytes(size_t *out, const oc_vlm *m, const bool train[OC_PART_COUNT], oc_error *err) {
+    oc_compute *c = m->compute;
+    bool below = false;
+    *out = 0;
+    for (int part = 0; part < OC_PART_COUNT; part++) {
+        bool backward = below || train[part];
+        for (int i = 0; i < m->params.count; i++) {
+            const oc_param *r = &m->params.row[i];
+            if ((int)r->part != part || !is_matrix(r)) continue;
+            oc_matrix_desc d = {.w = oc_params_weight(&m->params, i), .w_type = OC_F32, .t = m->t, .rows = r->shape[0], .cols = (int)(r->n / (size_t)r->shape[0])};
+            oc_matrix *w = c->ops.matrix_create(c, &d);
+            if (!w) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the plan");
+            *out += c->ops.matrix_bytes(w, backward);
+            c->ops.matrix_free(c, w);
+        }
+        below |= train[part];
+    }
+    return OC_OK;
+}
+
+static size_t batch_bytes(const oc_config *c, int tokens, int images) {
+    size_t S = (size_t)c->vision.image_size;
+    return (size_t)tokens * 5 * sizeof(int32_t) + (size_t)images * 3 * S * S * sizeof(float);
+}
+
+static oc_status count_memory(oc_plan_stage *p, const oc_stage_run *s, oc_error *err) {
+    int tokens, seqs, blocks, images;
+    const oc_params *w = &s->m->params;
+    oc_loader_capacity(s->loader, &tokens, &seqs, &blocks, &images);
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        size_t bytes = w->n[i] * sizeof(float);
+        p->memory[OC_ROLE_WEIGHTS] += bytes;
+        if (!s->train[i]) continue;
+        p->trainable += w->n_values[i];
+        p->memory[OC_ROLE_GRADIENTS] += bytes;
+        p->memory[OC_ROLE_MOMENTS] += 2 * bytes;
+        if (s->stage->ema > 0) p->memory[OC_ROLE_AVERAGES] += bytes;
+    }
+    OC_TRY(packed_bytes(&p->memory[OC_ROLE_PACKED], s->m, s->train, err));
+    p->memory[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, tokens, images, blocks, tokens, true);
+    p->memory[OC_ROLE_BATCHES] = (size_t)(s->accumulate + BATCHES_AHEAD) * batch_bytes(&s->m->cfg, tokens, images) +
+                                 ((size_t)s->run->recipe->data.cache_mb << 20);
+    for (int i = 0; i < OC_ROLE_COUNT; i++) p->memory_total += p->memory[i];
+    return OC_OK;
+}
+
+/* ---- 3. One stage --------------------------------------------------------------------------------------------------- */
+
+/* Seconds of a forward pass over the batch, the second time it is done. The weights are zero, which takes as long. */
+static oc_status forward_seconds(double *out, oc_vlm *m, const oc_batch *b, oc_error *err) {
+    const bool all[OC_PART_COUNT] = {true, true, true};
+    OC_TRY(oc_vlm_reserve(m, b->N, b->n_images, b->n_blocks, OC_MAX(1, b->n_labels), false, err));
+    oc_vlm_weights_changed(m, all);
+    for (int i = 0; i < 2; i++) {
+        double start = oc_now();
+        oc_vlm_loss(m, b, 0);
+        *out = oc_now() - start;
+    }
+    return OC_OK;
+}
+
+static oc_status judge_batch(oc_plan_stage *p, oc_stage_run *s, oc_error *err) {
+    oc_batch *b;
+    double forward = 0;
+    OC_TRY(oc_loader_next(s->loader, &b, NULL, err));
+    oc_spans_fill(b, s->mask);
+    const int n = s->accumulate;
+    work w = batch_work(&s->m->cfg, b, s->train);
+    p->tokens_per_step = (double)n * b->N;
+    p->images_per_step = (double)n * b->n_images;
+    p->labels_per_step = (double)n * b->n_labels;
+    p->flops_per_step = n * w.step;
+    oc_status st = forward_seconds(&forward, s->m, b, err);
+    oc_loader_release(s->loader, b);
+    p->seconds_per_step = w.forward > 0 ? n * forward * w.step / w.forward : 0;
+    return st;
+}
+
+static oc_status plan_stage(oc_plan_stage *p, oc_stage_run *s, oc_error *err) {
+    const oc_recipe_stage *r = s->stage;
+    oc_stage_prepare(s);
+    memcpy(s->m->train, s->train, sizeof s->m->train); /* decides the layout of activations; gradients are not allocated */
+    p->name = r->name;
+    p->batch = r->batch;
+    p->micro_batch = oc_stage_micro_batch(r);
+    OC_TRY(oc_mixture_open(&s->mixture, &r->datasets, (uint64_t)s->run->recipe->seed, err));
+    oc_status st;
+    OC_GO(oc_stage_open_loader(s, err));
+    p->units_per_epoch = oc_loader_units_per_epoch(s->loader);
+    OC_GO(count_memory(p, s, err));
+    OC_GO(judge_batch(p, s, err));
+    p->steps = oc_stage_total_steps(s);
+    p->seconds = p->steps ? (double)p->steps * p->seconds_per_step : r->budget.minutes * 60;
+    if (!p->steps) p->steps = (int64_t)(p->seconds / fmax(p->seconds_per_step, 1e-9));
+done:
+    oc_loader_close(s->loader);
+    oc_mixture_close(&s->mixture);
+    s->loader = NULL;
+    return st;
+}
+
+/* ---- 4. All stages --------------------------------------------------------------------------------------------------- */
+
+static oc_status model_config(oc_config *c, const oc_run *run, oc_error *err) {
+    const oc_recipe_model *r = &run->recipe->model;
+    if (!r->init) return oc_assemble_config(c, r, run->tokenizer, err);
+    return oc_config_load(c, r->init, err);
+}
+
+static oc_status plan_stages(oc_plan *p, oc_run *run, oc_vlm *m, oc_error *err) {
+    const int all = run->recipe->stages.n, n = run->opt->only_stages > 0 ? OC_MIN(run->opt->only_stages, all) : all;
+    p->stage = oc_calloc((size_t)n, sizeof *p->stage);
+    if (!p->stage) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the plan");
+    for (; p->n < n; p->n++) {
+        oc_stage_run s = {.run = run, .m = m, .stage = oc_recipe_stage_at(run->recipe, p->n), .pos.stage = p->n};
+        OC_TRY(plan_stage(&p->stage[p->n], &s, err));
+    }
+    return OC_OK;
+}
+
+oc_status oc_train_plan(oc_plan *out, const oc_recipe *recipe, const oc_train_options *opt, oc_error *err) {
+    oc_run run;
+    oc_config cfg;
+    oc_vlm m = {0};
+    oc_train_options o = *opt;
+    o.dry_run = true;
+    memset(out, 0, sizeof *out);
+    if (recipe->stages.n == 0) return oc_fail(err, OC_ERR_ARG, "%s: no stages in it", recipe->path);
+    OC_TRY(oc_run_open(&run, recipe, &o, oc_train_tokenizer(&recipe->model), err));
+    oc_status st;
+    OC_GO(model_config(&cfg, &run, err));
+    if (!cfg.has_vision || !cfg.has_text) st = oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder", recipe->model.init);
+    OC_GO(st);
+    OC_GO(oc_vlm_create(&m, run.compute, &cfg, run.dtype, err));
+    memcpy(out->parameters, m.params.n_values, sizeof out->parameters);
+    out->dtype = run.dtype;
+    OC_GO(plan_stages(out, &run, &m, err));
+done:
+    oc_vlm_close(&m);
+    oc_run_close(&run);
+    if (st != OC_OK) oc_plan_free(out);
+    return st;
+}
+
+void oc_plan_free(oc_plan *p) {
+    oc_free(p->stage);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,44 @@
+/* What a run will take, before it is started: parameters, memory by role, steps, arithmetic, time. The recipe, the data
+ * (one batch of each stage is read) and the towers' configurations are checked on the way. Nothing is written, and no
+ * weights are read; memory for one copy of them is needed. */
+#ifndef OC_TRAIN_PLAN_H
+#define OC_TRAIN_PLAN_H
+
+#include "train/train.h"
+
+typedef enum {
+    OC_ROLE_WEIGHTS,     /* float32 */
+    OC_ROLE_GRADIENTS,
+    OC_ROLE_MOMENTS,     /* two of AdamW */
+    OC_ROLE_AVERAGES,    /* with ema */
+    OC_ROLE_PACKED,      /* copies of matrices for the products */
+    OC_ROLE_ACTIVATIONS, /* the arena of the largest batch */
+    OC_ROLE_BATCHES,     /* of the loader, and its picture cache */
+    OC_ROLE_COUNT
+} oc_role;
+extern const char *const oc_role_names[OC_ROLE_COUNT];
+
+typedef struct oc_plan_stage {
+    const char *name;           /* of the recipe */
+    size_t trainable;           /* parameters */
+    int batch, micro_batch;     /* samples (pictures, when grouped) per step, and at once */
+    int64_t units_per_epoch, steps;
+    double tokens_per_step, images_per_step, labels_per_step; /* judged by one batch */
+    double flops_per_step;      /* a multiply-add is two */
+    double seconds_per_step;    /* estimated from the time of a forward pass */
+    double seconds;             /* of the stage */
+    size_t memory[OC_ROLE_COUNT], memory_total; /* bytes */
+} oc_plan_stage;
+
+typedef struct oc_plan {
+    size_t parameters[OC_PART_COUNT];
+    oc_dtype dtype;
+    oc_plan_stage *stage; /* [n] */
+    int n;
+} oc_plan;
+
+/* opt->dry_run is taken as set. The recipe must outlive *out. */
+oc_status oc_train_plan(oc_plan *out, const oc_recipe *recipe, const oc_train_options *opt, oc_error *err);
+void oc_plan_free(oc_plan *p);
+
+#endif
