@@ -36,7 +36,8 @@ has "beams" "$("${greedy[@]}" --beams 3)" '"answer"'
 short=(--max-new-tokens 5 --dtype f32)
 "$program" caption "$model" "$images/rgb.png" "$images/gray.jpg" "$images/lossy.webp" "${short[@]}" --json --batch 2 >"$tmp/three" || fail "caption"
 is "a line for each picture" "$(wc -l <"$tmp/three")" 3
-is "the same alone" "$("$program" caption "$model" "$images/gray.jpg" "${short[@]}" --json)" "$(sed -n 2p "$tmp/three")"
+alone=$("$program" caption "$model" "$images/gray.jpg" "${short[@]}" --json)
+is "the same alone" "${alone%, \"logprob*}" "$(sed -n '2s/, "logprob.*//p' "$tmp/three")" # whose last digits depend on the batch
 has "names" "$("$program" caption "$model" "$images/rgb.png" "$images/gray.jpg" "${short[@]}")" "$images/gray.jpg	"
 is "plain" "$("$program" caption "$model" "$images/rgb.png" "${short[@]}" --template plain --json | grep -c '"tokens": 5')" 1
 fails "ask without template" 1 "--template chat" "$program" ask "$model" "$images/rgb.png" "Who?" --template plain
