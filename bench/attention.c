@@ -1,7 +1,7 @@
-/* Attention, forward, backward and decoding, at the shapes that training and inference meet: time, and GFLOP/s counted
- * over visible pairs of query and key only (4 HS a pair forward, 10 HS backward), so that work spent on masked pairs
- * counts as loss. Beside it
- * the share of the register peak, where the environment gives the peak of one core: OC_PEAK_F32, OC_PEAK_BF16 (GFLOP/s).
+/* Attention, forward, backward and decoding, at the shapes that training and inference meet: time, and
+ * GFLOP/s counted over visible pairs of query and key only (4 HS a pair forward, 10 HS backward), so that
+ * work spent on masked pairs counts as loss. Beside it the share of the register peak, where the environment
+ * gives the peak of one core: OC_PEAK_F32, OC_PEAK_BF16 (GFLOP/s).
  *
  *     bench_attention [backend [threads]]         default: the best backend, all cores */
 #include <math.h>
@@ -32,8 +32,10 @@ static void *random_tensor(oc_rng *r, size_t n, oc_dtype t) {
     if (!p) exit(1);
     for (size_t i = 0; i < n; i++) {
         float x = (float)oc_rng_normal(r);
-        if (t == OC_F32) ((float *)p)[i] = x;
-        else ((uint16_t *)p)[i] = oc_f32_to_bf16(x);
+        if (t == OC_F32)
+            ((float *)p)[i] = x;
+        else
+            ((uint16_t *)p)[i] = oc_f32_to_bf16(x);
     }
     return p;
 }
@@ -56,18 +58,18 @@ static int ascending(const void *a, const void *b) {
 }
 
 /* Median and fastest of about 0.4 seconds of calls. */
-#define TIME(median, best, call)                                                                                       \
-    do {                                                                                                               \
-        double seconds[200], begin = oc_now();                                                                         \
-        int count = 0;                                                                                                 \
-        call;                                                                                                          \
-        while (count < 200 && (count < 5 || oc_now() - begin < 0.4)) {                                                 \
-            double start = oc_now();                                                                                   \
-            call;                                                                                                      \
-            seconds[count++] = oc_now() - start;                                                                       \
-        }                                                                                                              \
-        qsort(seconds, (size_t)count, sizeof *seconds, ascending);                                                     \
-        median = seconds[count / 2], best = seconds[0];                                                                \
+#define TIME(median, best, call)                                                                             \
+    do {                                                                                                     \
+        double seconds[200], begin = oc_now();                                                               \
+        int count = 0;                                                                                       \
+        call;                                                                                                \
+        while (count < 200 && (count < 5 || oc_now() - begin < 0.4)) {                                       \
+            double start = oc_now();                                                                         \
+            call;                                                                                            \
+            seconds[count++] = oc_now() - start;                                                             \
+        }                                                                                                    \
+        qsort(seconds, (size_t)count, sizeof *seconds, ascending);                                           \
+        median = seconds[count / 2], best = seconds[0];                                                      \
     } while (0)
 
 static void report(const char *what, double median, double best, double gflop, double peak) {
@@ -79,14 +81,17 @@ static void report(const char *what, double median, double best, double gflop, d
 
 static void run(oc_compute *c, const shape *s, oc_dtype t, double peak) {
     oc_rng r = oc_rng_seed(1);
-    size_t N = (size_t)s->N, ld = (size_t)(s->NH + 2 * s->NKV) * (size_t)s->HS, no = N * (size_t)s->NH * (size_t)s->HS;
+    size_t N = (size_t)s->N, ld = (size_t)(s->NH + 2 * s->NKV) * (size_t)s->HS,
+           no = N * (size_t)s->NH * (size_t)s->HS;
     int32_t *lo = oc_alloc(N * 4), *hi = oc_alloc(N * 4);
     float *lse = oc_alloc(N * (size_t)s->NH * 4);
     double pairs = intervals(lo, hi, s) * s->NH * s->HS * 1e-9, median, best;
     char *qkv = random_tensor(&r, N * ld, t), *d = random_tensor(&r, N * ld, t);
     void *o = random_tensor(&r, no, t), *dO = random_tensor(&r, no, t);
-    oc_attention a = {s->N, s->NH, s->NKV, s->HS, (int)ld, (int)ld, s->NH * s->HS, lo, hi, 1.0f / sqrtf((float)s->HS), t};
-    size_t k = (size_t)(s->NH * s->HS) * oc_dtype_size(t), v = k + (size_t)(s->NKV * s->HS) * oc_dtype_size(t);
+    oc_attention a = {
+        s->N, s->NH, s->NKV, s->HS, (int)ld, (int)ld, s->NH * s->HS, lo, hi, 1.0f / sqrtf((float)s->HS), t};
+    size_t k = (size_t)(s->NH * s->HS) * oc_dtype_size(t),
+           v = k + (size_t)(s->NKV * s->HS) * oc_dtype_size(t);
     printf("  %s, %s: N %d, heads %d/%d of %d\n", s->name, oc_dtype_name(t), s->N, s->NH, s->NKV, s->HS);
     TIME(median, best, c->ops.attention_fwd(c, o, lse, qkv, qkv + k, qkv + v, &a));
     report("forward", median, best, 4 * pairs, peak);
@@ -95,7 +100,8 @@ static void run(oc_compute *c, const shape *s, oc_dtype t, double peak) {
     oc_free(lo), oc_free(hi), oc_free(lse), oc_free(qkv), oc_free(d), oc_free(o), oc_free(dO);
 }
 
-/* B sequences of 857 keys, 14/2 heads of 64; caches of several layers in turn, so that they come from memory. */
+/* B sequences of 857 keys, 14/2 heads of 64; caches of several layers in turn, so that they come from memory.
+ */
 static void run_decode(oc_compute *c, oc_dtype t, int B) {
     enum { NH = 14, NKV = 2, HS = 64, LEN = 857, LAYERS = 24 };
     oc_rng r = oc_rng_seed(1);
@@ -104,18 +110,20 @@ static void run_decode(oc_compute *c, oc_dtype t, int B) {
     void *q = random_tensor(&r, (size_t)B * NH * HS, t), *o = random_tensor(&r, (size_t)B * NH * HS, t);
     const void *K[16], *V[16];
     int32_t len[16];
-    oc_attention a = {.NH = NH, .NKV = NKV, .HS = HS, .ldq = NH * HS, .ldo = NH * HS, .scale = 0.125f, .t = t};
+    oc_attention a = {
+        .NH = NH, .NKV = NKV, .HS = HS, .ldq = NH * HS, .ldo = NH * HS, .scale = 0.125f, .t = t};
     double median, best;
-    TIME(median, best, for (int l = 0; l < LAYERS; l++) {
-        for (int b = 0; b < B; b++) {
-            K[b] = cache + (size_t)(2 * l) * layer + (size_t)b * LEN * row;
-            V[b] = cache + (size_t)(2 * l + 1) * layer + (size_t)b * LEN * row;
-            len[b] = LEN;
-        }
-        c->ops.attention_decode(c, o, q, K, V, len, B, &a);
-    });
-    printf("  decode, %s, %d x 857 keys, 24 layers: median %.3f ms, best %.3f ms, %.1f GB/s\n", oc_dtype_name(t), B,
-           median * 1e3, best * 1e3, 2e-9 * LAYERS * (double)layer / best);
+    TIME(
+        median, best, for (int l = 0; l < LAYERS; l++) {
+            for (int b = 0; b < B; b++) {
+                K[b] = cache + (size_t)(2 * l) * layer + (size_t)b * LEN * row;
+                V[b] = cache + (size_t)(2 * l + 1) * layer + (size_t)b * LEN * row;
+                len[b] = LEN;
+            }
+            c->ops.attention_decode(c, o, q, K, V, len, B, &a);
+        });
+    printf("  decode, %s, %d x 857 keys, 24 layers: median %.3f ms, best %.3f ms, %.1f GB/s\n",
+           oc_dtype_name(t), B, median * 1e3, best * 1e3, 2e-9 * LAYERS * (double)layer / best);
     oc_free(cache), oc_free(q), oc_free(o);
 }
 

@@ -1,10 +1,11 @@
-/* Attention over intervals equals attention under a dense mask, formed here in double from the definition, for the masks
- * that the model uses (prefix, causal, isolated, block-diagonal) and for random ones, at every head size; lse; the same
- * bits for any number of threads; and the plan that cuts it into work covers everything once. */
+/* Attention over intervals equals attention under a dense mask, formed here in double from the definition,
+ * for the masks that the model uses (prefix, causal, isolated, block-diagonal) and for random ones, at every
+ * head size; lse; the same bits for any number of threads; and the plan that cuts it into work covers
+ * everything once. */
 #include "compute/common.h"
 #include "compute/cpu/simd/attention_plan.h"
 
-/* ---- Masks -------------------------------------------------------------------------------------------------------- */
+/* ---- Masks ------------------------------------------------------------------------------------ */
 
 typedef enum { PREFIX, CAUSAL, ISOLATED, IMAGES, RANDOM, MASKS } mask;
 static const char *mask_name[MASKS] = {"prefix", "causal", "isolated", "images", "random"};
@@ -28,7 +29,7 @@ static void lay_out(oc_rng *r, int32_t *lo, int32_t *hi, int N, mask m) {
     }
 }
 
-/* ---- Against a dense mask ----------------------------------------------------------------------------------------- */
+/* ---- Against a dense mask --------------------------------------------------------------------- */
 
 typedef struct tensors {
     void *q, *k, *v, *o, *dO, *dq, *dk, *dv;
@@ -40,8 +41,14 @@ static oc_attention make(ctx *x, tensors *f, int N, int NH, int NKV, int HS, mas
     int32_t *lo = take((size_t)N * 4), *hi = take((size_t)N * 4);
     lay_out(&x->rng, lo, hi, N, m);
     size_t nq = (size_t)(N * NH * HS), nk = (size_t)(N * NKV * HS);
-    *f = (tensors){.q = normal(x, nq, 1.5), .k = normal(x, nk, 1.0), .v = normal(x, nk, 1.0), .o = normal(x, nq, 1.0),
-                   .dO = normal(x, nq, 1.0), .dq = normal(x, nq, 1.0), .dk = normal(x, nk, 1.0), .dv = normal(x, nk, 1.0),
+    *f = (tensors){.q = normal(x, nq, 1.5),
+                   .k = normal(x, nk, 1.0),
+                   .v = normal(x, nk, 1.0),
+                   .o = normal(x, nq, 1.0),
+                   .dO = normal(x, nq, 1.0),
+                   .dq = normal(x, nq, 1.0),
+                   .dk = normal(x, nk, 1.0),
+                   .dv = normal(x, nk, 1.0),
                    .lse = take((size_t)(N * NH) * 4)};
     return (oc_attention){N, NH, NKV, HS, NH * HS, NKV * HS, NH * HS, lo, hi, 1.0f / sqrtf((float)HS), x->t};
 }
@@ -62,7 +69,8 @@ static double dense_row(double *p, const tensors *f, const oc_attention *a, int 
         bool masked = j < a->lo[i] || j >= a->hi[i];
         p[j] = masked ? -INFINITY : 0;
         for (int d = 0; d < a->HS && !masked; d++)
-            p[j] += (double)a->scale * at(f->q, i, h, d, a->NH, a) * at(f->k, j, h * a->NKV / a->NH, d, a->NKV, a);
+            p[j] += (double)a->scale * at(f->q, i, h, d, a->NH, a) *
+                    at(f->k, j, h * a->NKV / a->NH, d, a->NKV, a);
         top = fmax(top, p[j]);
     }
     if (top == -INFINITY) {
@@ -75,7 +83,8 @@ static double dense_row(double *p, const tensors *f, const oc_attention *a, int 
 }
 
 /* o, lse and all gradients, row by row: softmax of masked scores and its derivative. */
-static void dense(double *o, double *lse, double *dq, double *dk, double *dv, const tensors *f, const oc_attention *a) {
+static void dense(double *o, double *lse, double *dq, double *dk, double *dv, const tensors *f,
+                  const oc_attention *a) {
     double *p = take((size_t)a->N * 8);
     for (int i = 0; i < a->N; i++)
         for (int h = 0; h < a->NH; h++) {
@@ -88,7 +97,8 @@ static void dense(double *o, double *lse, double *dq, double *dk, double *dv, co
             for (int j = 0; j < a->N; j++) {
                 if (p[j] == 0) continue;
                 double dp = 0, *dkj = dk + (j * a->NKV + g) * a->HS, *dvj = dv + (j * a->NKV + g) * a->HS;
-                for (int d = 0; d < a->HS; d++) dp += at(f->dO, i, h, d, a->NH, a) * at(f->v, j, g, d, a->NKV, a);
+                for (int d = 0; d < a->HS; d++)
+                    dp += at(f->dO, i, h, d, a->NH, a) * at(f->v, j, g, d, a->NKV, a);
                 double ds = p[j] * (dp - D) * (double)a->scale;
                 for (int d = 0; d < a->HS; d++) {
                     dqi[d] += ds * at(f->k, j, g, d, a->NKV, a);
@@ -99,7 +109,8 @@ static void dense(double *o, double *lse, double *dq, double *dk, double *dv, co
         }
 }
 
-static void compare(const ctx *x, const char *what, const void *got, const double *want, size_t n, oc_dtype t, double tol) {
+static void compare(const ctx *x, const char *what, const void *got, const double *want, size_t n, oc_dtype t,
+                    double tol) {
     float *rounded = take(n * 4), *wide = take(n * 4);
     for (size_t i = 0; i < n; i++) rounded[i] = (float)want[i], wide[i] = get(got, i, t);
     same_flat(x, what, wide, rounded, n, OC_F32, tol, 0.1);
@@ -135,17 +146,19 @@ static void test_every_head_size(void **state) {
     each_backend(1, head_sizes);
 }
 
-/* Long enough for several tiles of queries and blocks of keys; groups of heads that do and do not divide the lanes. */
+/* Long enough for several tiles of queries and blocks of keys; groups of heads that do and do not divide the
+ * lanes. */
 static void masks(ctx *x) {
     static const int heads[][2] = {{2, 2}, {4, 2}, {7, 1}, {11, 1}, {9, 1}};
-    for (int m = 0; m < MASKS; m++) check(x, 150 + 31 * m, heads[m][0], heads[m][1], m % 2 ? 20 : 16, (mask)m);
+    for (int m = 0; m < MASKS; m++)
+        check(x, 150 + 31 * m, heads[m][0], heads[m][1], m % 2 ? 20 : 16, (mask)m);
 }
 static void test_every_mask(void **state) {
     OC_UNUSED(state);
     each_backend(1, masks);
 }
 
-/* ---- Threads ------------------------------------------------------------------------------------------------------- */
+/* ---- Threads ---------------------------------------------------------------------------------- */
 
 static void test_threads_change_nothing(void **state) {
     OC_UNUSED(state);
@@ -154,13 +167,17 @@ static void test_threads_change_nothing(void **state) {
     for (int i = 0; i < count; i++)
         for (oc_dtype t = OC_F32; t <= OC_BF16; t++)
             for (mask m = 0; m < MASKS; m++) {
-                ctx x = {.c = open_backend(name[i], 1), .ref = open_backend(name[i], 3), .t = t, .rng = oc_rng_seed(7)};
+                ctx x = {.c = open_backend(name[i], 1),
+                         .ref = open_backend(name[i], 3),
+                         .t = t,
+                         .rng = oc_rng_seed(7)};
                 tensors f;
                 oc_attention a = make(&x, &f, 130, 4, 2, 24, m);
                 size_t nl = (size_t)(a.N * a.NH), nq = nl * (size_t)a.HS, nk = (size_t)(a.N * a.NKV * a.HS);
                 run(x.c, &f, &a);
                 tensors g = f;
-                g.o = take(nq * 4), g.dq = take(nq * 4), g.dk = take(nk * 4), g.dv = take(nk * 4), g.lse = take(nl * 4);
+                g.o = take(nq * 4), g.dq = take(nq * 4), g.dk = take(nk * 4), g.dv = take(nk * 4),
+                g.lse = take(nl * 4);
                 run(x.ref, &g, &a);
                 identical(&x, "o", g.o, f.o, nq, t);
                 identical(&x, "lse", g.lse, f.lse, nl, OC_F32);
@@ -172,10 +189,10 @@ static void test_threads_change_nothing(void **state) {
             }
 }
 
-/* ---- The plan ------------------------------------------------------------------------------------------------------ */
+/* ---- The plan --------------------------------------------------------------------------------- */
 
-/* Tiles partition the rows and hold their intervals; components partition the tiles, their keys are disjoint and the keys
- * they own partition [0, N); parts partition a component's tiles. */
+/* Tiles partition the rows and hold their intervals; components partition the tiles, their keys are disjoint
+ * and the keys they own partition [0, N); parts partition a component's tiles. */
 static void check_plan(const oc_attention *a, int rows, int heads) {
     oc_attention_plan p;
     oc_attention_plan_tiles(&p, take(oc_attention_plan_bytes(a->N)), a, rows);

@@ -1,24 +1,27 @@
-/* simd/attention: flash attention over key intervals (compute.h), forward, backward and for decoding, as text that is
- * compiled once for each instruction set and kind of word.
+/* simd/attention: flash attention over key intervals (compute.h), forward, backward and for decoding, as text
+ * that is compiled once for each instruction set and kind of word.
  *
- * Lanes are queries. A tile is up to LANES = 64 pairs (query row, head of one key/value head's group), lane l being row
- * l / heads and head l % heads. With the scores stored [key][lane], everything of the softmax (mask, maximum, sum,
- * rescaling) is the same operation in every lane, heads of a group share their keys, and each of the products
+ * Lanes are queries. A tile is up to LANES = 64 pairs (query row, head of one key/value head's group), lane l
+ * being row l / heads and head l % heads. With the scores stored [key][lane], everything of the softmax
+ * (mask, maximum, sum, rescaling) is the same operation in every lane, heads of a group share their keys, and
+ * each of the products
  *
  *     S^T [key][lane]   = K [key][hs]   Q^T [hs][lane]          dP^T [key][lane] = V dO^T
  *     O^T [hs][lane]   += V^T [hs][key] P^T [key][lane]         dQ^T [hs][lane] += K^T dS^T
  *     dV  [key][hs]    += P^T [key][lane] dO [lane][hs]         dK   [key][hs]  += dS^T Q
  *
- * takes its left factor one number at a time from K, V, P, dS as they lie, spread over a register, and its right factor
- * as vectors. Only Q and dO are transposed, once a tile. K and V need no packing at all, apart from the pairs below.
+ * takes its left factor one number at a time from K, V, P, dS as they lie, spread over a register, and its
+ * right factor as vectors. Only Q and dO are transposed, once a tile. K and V need no packing at all, apart
+ * from the pairs below.
  *
- * Words. The products run on 32-bit words: one float (words_f32.h), or two bf16 neighbours of the summed dimension
- * (words_bf16.h), which one instruction multiplies and adds in f32. A sum over hs finds its pairs in memory; for sums over
- * keys and over lanes, rows are joined in twos (w_join_rows). Sums, softmax and D are f32.
+ * Words. The products run on 32-bit words: one float (words_f32.h), or two bf16 neighbours of the summed
+ * dimension (words_bf16.h), which one instruction multiplies and adds in f32. A sum over hs finds its pairs
+ * in memory; for sums over keys and over lanes, rows are joined in twos (w_join_rows). Sums, softmax and D
+ * are f32.
  *
- * One micro-kernel (mul) does all seven products: 4 rows by up to MAX_GROUP vectors of sums in registers, or 8 rows where
- * the vectors are so few that 4 would leave the multipliers waiting for each other.
- * Scores are kept in units of log2: p = 2^(c s - m), c = scale log2(e). */
+ * One micro-kernel (mul) does all seven products: 4 rows by up to MAX_GROUP vectors of sums in registers, or
+ * 8 rows where the vectors are so few that 4 would leave the multipliers waiting for each other. Scores are
+ * kept in units of log2: p = 2^(c s - m), c = scale log2(e). */
 #ifndef OC_SIMD_ATTENTION_H
 #define OC_SIMD_ATTENTION_H
 
@@ -30,22 +33,23 @@
 
 enum {
     LANES = 64,
-    KEYS = 64,                       /* keys of a block */
+    KEYS = 64, /* keys of a block */
     MAX_HS = 128,
-    MAX_STACK = 8,                   /* heads of a group side by side in the lanes */
-    MAX_GROUP = VL == 16 ? 4 : 3,    /* vectors of a register tile */
+    MAX_STACK = 8,                /* heads of a group side by side in the lanes */
+    MAX_GROUP = VL == 16 ? 4 : 3, /* vectors of a register tile */
 };
 
-#define LOG2E 1.4426950408889634f
-#define LN2 0.6931471805599453f
-#define FLOOR (-1e30f)  /* below every score: the maximum over no key */
+#define LOG2E  1.4426950408889634f
+#define FLOOR  (-1e30f) /* below every score: the maximum over no key */
 #define MASKED (-2e30f) /* and this far below the floor, so that 2^(masked - floor) = 0 */
 
-/* ---- The product --------------------------------------------------------------------------------------------------------
- * C [m][64 lanes or HS] (=, +=, or factor * C +) sum over r < count of A(i, r) B[r][...], B and C in nv vectors. */
+/* ---- The product ------------------------------------------------------------------------------
+ * C [m][64 lanes or HS] (=, +=, or factor * C +) sum over r < count of A(i, r) B[r][...], B and C in nv
+ * vectors. */
 
-/* Memory that comes next: n rows of `bytes`. A product asks for it a little at a time while it runs: asked for at once it
- * would wait as long as the loads themselves, and rows lie too far apart for the hardware to see them coming. */
+/* Memory that comes next: n rows of `bytes`. A product asks for it a little at a time while it runs: asked
+ * for at once it would wait as long as the loads themselves, and rows lie too far apart for the hardware to
+ * see them coming. */
 typedef struct ahead {
     const char *p;
     size_t row, bytes, n; /* row: distance in bytes */
@@ -70,7 +74,8 @@ typedef struct product {
 
 typedef enum { SET, ADD, SCALE } mul_how;
 
-OC_INLINE void mul_tile(const product *p, size_t i0, size_t v0, const int rows, const int nv, mul_how how, const float *factor) {
+OC_INLINE void mul_tile(const product *p, size_t i0, size_t v0, const int rows, const int nv, mul_how how,
+                        const float *factor) {
     vf sum[8][4];
     const char *a[8];
 #pragma GCC unroll 8
@@ -114,21 +119,34 @@ OC_INLINE void mul_columns(const product *p, size_t v0, const int nv, mul_how ho
         size_t ask = OC_MIN(((i + rows) * per_row) >> 16, p->next.n);
         fetch(&p->next, asked, ask);
         asked = OC_MAX(asked, ask);
-        if (rows == 8 && (nv == 1 || (nv == 2 && VL == 16))) mul_tile(p, i, v0, 8, nv, how, factor);
-        else if (rows == 4) mul_tile(p, i, v0, 4, nv, how, factor);
-        else mul_tile(p, i, v0, 1, nv, how, factor);
+        if (rows == 8 && (nv == 1 || (nv == 2 && VL == 16)))
+            mul_tile(p, i, v0, 8, nv, how, factor);
+        else if (rows == 4)
+            mul_tile(p, i, v0, 4, nv, how, factor);
+        else
+            mul_tile(p, i, v0, 1, nv, how, factor);
         i += rows;
     }
 }
 
 OC_INLINE void mul_any(const product *p, mul_how how, const float *factor) {
     for (size_t v = 0; v < p->nv;) {
-        size_t left = p->nv - v, now = left <= MAX_GROUP ? left : left == MAX_GROUP + 1 ? MAX_GROUP - 1 : MAX_GROUP;
+        size_t left = p->nv - v, now = left <= MAX_GROUP       ? left
+                                       : left == MAX_GROUP + 1 ? MAX_GROUP - 1
+                                                               : MAX_GROUP;
         switch (now) { /* no lone vector after a full group: one vector is too little to hide the latency */
-        case 1: mul_columns(p, v, 1, how, factor); break;
-        case 2: mul_columns(p, v, 2, how, factor); break;
-        case 3: mul_columns(p, v, 3, how, factor); break;
-        default: mul_columns(p, v, MAX_GROUP, how, factor); break;
+        case 1:
+            mul_columns(p, v, 1, how, factor);
+            break;
+        case 2:
+            mul_columns(p, v, 2, how, factor);
+            break;
+        case 3:
+            mul_columns(p, v, 3, how, factor);
+            break;
+        default:
+            mul_columns(p, v, MAX_GROUP, how, factor);
+            break;
         }
         v += now;
     }
@@ -136,12 +154,15 @@ OC_INLINE void mul_any(const product *p, mul_how how, const float *factor) {
 
 static void mul_set(const product *p) { mul_any(p, SET, NULL); }
 static void mul_add(const product *p) { mul_any(p, ADD, NULL); }
-static void mul_scale(const product *p, const float *factor) { mul_any(p, SCALE, factor); } /* factor [64], a lane each */
+static void mul_scale(const product *p, const float *factor) {
+    mul_any(p, SCALE, factor);
+} /* factor [64], a lane each */
 
-/* ---- Lanes --------------------------------------------------------------------------------------------------------------- */
+/* ---- Lanes ------------------------------------------------------------------------------------ */
 
 typedef struct lanes {
-    size_t n, nv, ld;          /* lanes in use, vectors that hold them, nv * VL: the row length of everything by lanes */
+    size_t n, nv,
+        ld; /* lanes in use, vectors that hold them, nv * VL: the row length of everything by lanes */
     int32_t lo[LANES], hi[LANES]; /* past n: as lane n-1 */
     size_t row[LANES], head[LANES];
 } lanes;
@@ -181,7 +202,8 @@ static void pack_transposed(word *out, const void *const *row, const lanes *l, c
         }
 }
 
-/* out [n / PAIR, rounded up][width] words of rows in twos; a missing last one is zero. Returns the number of words' rows. */
+/* out [n / PAIR, rounded up][width] words of rows in twos; a missing last one is zero. Returns the number of
+ * words' rows. */
 static size_t pack_rows(word *out, size_t width, const void *const *row, size_t n, const oc_attention *a) {
     static const uint16_t nothing[MAX_HS * 2];
     size_t count = (n + PAIR - 1) / PAIR;
@@ -194,7 +216,8 @@ static size_t pack_rows(word *out, size_t width, const void *const *row, size_t 
 }
 
 /* Row of lane i = x^T [HS][l->ld] * factor[i], for every lane in use. */
-static void store_lanes(void *y, int ld, const lanes *l, const float *x, const float *factor, const oc_attention *a) {
+static void store_lanes(void *y, int ld, const lanes *l, const float *x, const float *factor,
+                        const oc_attention *a) {
     size_t HS = (size_t)a->HS;
     for (size_t l0 = 0; l0 < l->n; l0 += VL)
         for (size_t h = 0; h < HS; h += VL) {
@@ -208,11 +231,12 @@ static void store_lanes(void *y, int ld, const lanes *l, const float *x, const f
             v_transpose(t);
 #pragma GCC unroll 16
             for (size_t i = 0; i < VL; i++)
-                if (l0 + i < l->n) v_put(y, l->row[l0 + i] * (size_t)ld + l->head[l0 + i] * HS + h, k, t[i], a->t);
+                if (l0 + i < l->n)
+                    v_put(y, l->row[l0 + i] * (size_t)ld + l->head[l0 + i] * HS + h, k, t[i], a->t);
         }
 }
 
-/* ---- Keys ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Keys ------------------------------------------------------------------------------------- */
 
 /* One of K, V for one key/value head: key j is at base + j * stride elements. */
 typedef struct keys {
@@ -220,8 +244,8 @@ typedef struct keys {
     size_t stride;
 } keys;
 
-/* A block of them as a left factor that is summed over hs: as it lies, or widened into `wide` where words are floats and
- * elements are not. */
+/* A block of them as a left factor that is summed over hs: as it lies, or widened into `wide` where words are
+ * floats and elements are not. */
 typedef struct plain_block {
     const char *a;
     size_t row; /* bytes */
@@ -229,14 +253,16 @@ typedef struct plain_block {
 
 static plain_block plain_keys(const keys *x, size_t key, size_t n, float *wide, const oc_attention *a) {
     size_t HS = (size_t)a->HS, element = oc_dtype_size(a->t);
-    if (PAIR == 2 || a->t == OC_F32) return (plain_block){(const char *)x->base + key * x->stride * element, x->stride * element};
-    for (size_t j = 0; j < n; j++) v_copy(wide + j * MAX_HS, OC_F32, oc_at(x->base, (key + j) * x->stride, a->t), OC_BF16, HS);
+    if (PAIR == 2 || a->t == OC_F32)
+        return (plain_block){(const char *)x->base + key * x->stride * element, x->stride * element};
+    for (size_t j = 0; j < n; j++)
+        v_copy(wide + j * MAX_HS, OC_F32, oc_at(x->base, (key + j) * x->stride, a->t), OC_BF16, HS);
     return (plain_block){(const char *)wide, MAX_HS * sizeof *wide};
 }
 
-/* The same block as a left factor that is summed over keys: words (hs, key) at a + hs * sizeof(word) + key / PAIR * row.
- * Such a product passes over the block once for every 4 channels, so it is always copied: rows at the distance of a fused
- * QKV buffer fall on a few sets of the first-level cache and on a page each. */
+/* The same block as a left factor that is summed over keys: words (hs, key) at a + hs * sizeof(word) + key /
+ * PAIR * row. Such a product passes over the block once for every 4 channels, so it is always copied: rows at
+ * the distance of a fused QKV buffer fall on a few sets of the first-level cache and on a page each. */
 static plain_block joined_keys(const keys *x, size_t key, size_t n, word *joined, const oc_attention *a) {
     if (PAIR == 1 && a->t == OC_F32) return plain_keys(x, key, n, (float *)(void *)joined, a);
     const void *row[KEYS];
@@ -250,16 +276,17 @@ static plain_block joined_keys(const keys *x, size_t key, size_t n, word *joined
 OC_INLINE ahead next_keys(const keys *x, int32_t key, int32_t end, const oc_attention *a) {
     if (key >= end) return (ahead){0};
     size_t element = oc_dtype_size(a->t);
-    return (ahead){oc_at(x->base, (size_t)key * x->stride, a->t), x->stride * element, (size_t)a->HS * element,
-                   (size_t)OC_MIN(end - key, KEYS)};
+    return (ahead){oc_at(x->base, (size_t)key * x->stride, a->t), x->stride * element,
+                   (size_t)a->HS * element, (size_t)OC_MIN(end - key, KEYS)};
 }
 
 /* The lanes of a tile in a tensor [rows][heads * HS] at stride ld; t NULL: nothing. */
-OC_INLINE ahead next_lanes(const void *x, int ld, const oc_attention_tile *t, int head0, int heads, const oc_attention *a) {
+OC_INLINE ahead next_lanes(const void *x, int ld, const oc_attention_tile *t, int head0, int heads,
+                           const oc_attention *a) {
     if (!t) return (ahead){0};
     size_t element = oc_dtype_size(a->t), HS = (size_t)a->HS, row = (size_t)ld;
-    return (ahead){oc_at(x, (size_t)t->row * row + (size_t)head0 * HS, a->t), row * element, (size_t)heads * HS * element,
-                   (size_t)t->rows};
+    return (ahead){oc_at(x, (size_t)t->row * row + (size_t)head0 * HS, a->t), row * element,
+                   (size_t)heads * HS * element, (size_t)t->rows};
 }
 
 /* Scores outside of the lanes' intervals become MASKED. */
@@ -276,22 +303,23 @@ static void mask_scores(float *s, size_t key, size_t n, const lanes *l) {
     }
 }
 
-/* ---- Forward --------------------------------------------------------------------------------------------------------------- */
+/* ---- Forward ---------------------------------------------------------------------------------- */
 
 /* Queries under way: what the keys seen so far have left. */
 typedef struct queries {
-    word q[MAX_HS * LANES];      /* Q^T */
-    float o[MAX_HS * LANES];     /* O^T */
-    float top[LANES], total[LANES], factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
-    bool fresh; /* no keys yet: o is not set */
+    word q[MAX_HS * LANES];  /* Q^T */
+    float o[MAX_HS * LANES]; /* O^T */
+    float top[LANES], total[LANES],
+        factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
+    bool fresh;        /* no keys yet: o is not set */
     lanes l;
 } queries;
 
 typedef struct fwd_scratch {
-    float s[KEYS * LANES];       /* S^T */
-    word p[KEYS * LANES];        /* P^T */
-    float wide[KEYS * MAX_HS];   /* K as floats */
-    word joined[KEYS * MAX_HS];  /* V in twos */
+    float s[KEYS * LANES];      /* S^T */
+    word p[KEYS * LANES];       /* P^T */
+    float wide[KEYS * MAX_HS];  /* K as floats */
+    word joined[KEYS * MAX_HS]; /* V in twos */
     queries tile;
 } fwd_scratch;
 
@@ -299,7 +327,8 @@ static void start(queries *x, const void *q, const oc_attention *a) {
     const void *row[LANES];
     lane_rows(row, &x->l, q, a->ldq, a);
     pack_transposed(x->q, row, &x->l, a);
-    for (size_t v = 0; v < x->l.ld; v += VL) v_store(x->top + v, v_set1(FLOOR)), v_store(x->total + v, v_zero());
+    for (size_t v = 0; v < x->l.ld; v += VL)
+        v_store(x->top + v, v_set1(FLOOR)), v_store(x->total + v, v_zero());
     x->fresh = true;
 }
 
@@ -311,7 +340,8 @@ static void softmax_block(queries *x, word *p_out, const float *s_in, size_t n, 
         const float *s = s_in + v;
         vf before = v_load(x->top + v), m0 = before, m1 = before;
         size_t j = 0;
-        for (; j + 2 <= n; j += 2) m0 = v_max(v_load(s + j * ld), m0), m1 = v_max(v_load(s + (j + 1) * ld), m1);
+        for (; j + 2 <= n; j += 2)
+            m0 = v_max(v_load(s + j * ld), m0), m1 = v_max(v_load(s + (j + 1) * ld), m1);
         if (j < n) m0 = v_max(v_load(s + j * ld), m0);
         vf top = v_max(m0, m1), shift = v_zero() - top * cv, sum = v_zero();
         word *p = p_out + v;
@@ -337,8 +367,8 @@ static void softmax_block(queries *x, word *p_out, const float *s_in, size_t n, 
 }
 
 /* Queries x past keys [key, key + n), n <= KEYS; `masked`: not every lane sees all of them. */
-static void pass_keys(queries *x, fwd_scratch *f, const keys *K, const keys *V, int32_t key, int32_t n, bool masked,
-                      const oc_attention *a, const ahead next[2]) {
+static void pass_keys(queries *x, fwd_scratch *f, const keys *K, const keys *V, int32_t key, int32_t n,
+                      bool masked, const oc_attention *a, const ahead next[2]) {
     size_t HS = (size_t)a->HS, at = (size_t)key, count = (size_t)n, nv = x->l.nv, ld = x->l.ld;
     plain_block k = plain_keys(K, at, count, f->wide, a);
     mul_set(&(product){f->s, ld, count, k.a, k.row, sizeof(word), x->q, ld, HS / PAIR, nv, next[0]});
@@ -346,8 +376,10 @@ static void pass_keys(queries *x, fwd_scratch *f, const keys *K, const keys *V, 
     softmax_block(x, f->p, f->s, count, a->scale * LOG2E);
     plain_block v = joined_keys(V, at, count, f->joined, a);
     product o = {x->o, ld, HS, v.a, sizeof(word), v.row, f->p, ld, (count + PAIR - 1) / PAIR, nv, next[1]};
-    if (x->fresh) mul_set(&o);
-    else mul_scale(&o, x->factor);
+    if (x->fresh)
+        mul_set(&o);
+    else
+        mul_scale(&o, x->factor);
     x->fresh = false;
 }
 
@@ -359,14 +391,16 @@ static void finish(queries *x, float *lse, const oc_attention *a) {
         vf total = v_load(x->total + v);
         vm some = v_less(v_zero(), total);
         v_store(x->factor + v, v_select(some, v_set1(1.0f) / total, v_zero()));
-        v_store(log_sum + v, v_select(some, v_fma(v_load(x->top + v), v_set1(a->scale), v_log(total)), v_set1(-INFINITY)));
+        v_store(log_sum + v,
+                v_select(some, v_fma(v_load(x->top + v), v_set1(a->scale), v_log(total)), v_set1(-INFINITY)));
     }
     for (size_t i = 0; lse && i < x->l.n; i++) lse[x->l.row[i] * (size_t)a->NH + x->l.head[i]] = log_sum[i];
 }
 
 /* A tile for one stack of heads; `next` will be read by the task after this one. */
 static void forward_tile(fwd_scratch *f, void *o, float *lse, const void *q, const keys *K, const keys *V,
-                         const oc_attention *a, const oc_attention_tile *t, int head0, int heads, const ahead *next) {
+                         const oc_attention *a, const oc_attention_tile *t, int head0, int heads,
+                         const ahead *next) {
     ahead first = next_keys(K, t->key0, t->key1, a);
     fetch(&first, 0, first.n);
     set_lanes(&f->tile.l, a, t->row, t->rows, head0, heads);
@@ -402,11 +436,13 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
     OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
     int stack = stack_of(a), stacks = a->NH / stack;
     oc_attention_plan plan;
-    oc_attention_plan_tiles(&plan, oc_compute_scratch(c, -1, oc_attention_plan_bytes(a->N)), a, LANES / stack);
+    oc_attention_plan_tiles(&plan, oc_compute_scratch(c, -1, oc_attention_plan_bytes(a->N)), a,
+                            LANES / stack);
     int tasks = stacks * plan.tiles;
 #pragma omp parallel for schedule(dynamic, chunk_of(c, tasks)) num_threads(oc_cpu_team(c, work_of(a)))
     for (int task = tasks - 1; task >= 0; task--) { /* causal tiles at the end have the most keys: first */
-        const oc_attention_tile *t = &plan.tile[task / stacks], *t2 = task > 0 ? &plan.tile[(task - 1) / stacks] : NULL;
+        const oc_attention_tile *t = &plan.tile[task / stacks],
+                                *t2 = task > 0 ? &plan.tile[(task - 1) / stacks] : NULL;
         int head0 = task % stacks * stack, kv = head0 / (a->NH / a->NKV);
         ahead next = next_lanes(q, a->ldq, t2, (task - 1) % stacks * stack, stack, a);
         keys K = head_keys(k, a, kv), V = head_keys(v, a, kv);
@@ -415,21 +451,21 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
     }
 }
 
-/* ---- Backward ---------------------------------------------------------------------------------------------------------------
+/* ---- Backward ---------------------------------------------------------------------------------
  * With P = 2^(c S - lse log2(e)) recomputed, D = rowsum(dO * O) and dS = P (dP - D):
  *     dQ = scale dS K,  dK = scale dS^T Q,  dV = P^T dO
- * A task takes the tiles of one part (attention_plan.h) for one key/value head, so that the sums of its keys are its own;
- * dQ^T of a tile is complete when its keys have been passed. */
+ * A task takes the tiles of one part (attention_plan.h) for one key/value head, so that the sums of its keys
+ * are its own; dQ^T of a tile is complete when its keys have been passed. */
 typedef struct bwd_scratch {
-    word q[MAX_HS * LANES], dO[MAX_HS * LANES];   /* transposed */
+    word q[MAX_HS * LANES], dO[MAX_HS * LANES];           /* transposed */
     word q_rows[LANES * MAX_HS], dO_rows[LANES * MAX_HS]; /* as rows, in twos */
-    float dq[MAX_HS * LANES];                     /* dQ^T */
-    float s[KEYS * LANES], dp[KEYS * LANES];      /* S^T, dP^T */
-    word p[KEYS * LANES], ds[KEYS * LANES];       /* P^T, dS^T for sums over lanes */
-    word ds_keys[KEYS * LANES];                   /* dS^T for the sum over keys, in twos; floats need no copy */
+    float dq[MAX_HS * LANES];                             /* dQ^T */
+    float s[KEYS * LANES], dp[KEYS * LANES];              /* S^T, dP^T */
+    word p[KEYS * LANES], ds[KEYS * LANES];               /* P^T, dS^T for sums over lanes */
+    word ds_keys[KEYS * LANES]; /* dS^T for the sum over keys, in twos; floats need no copy */
     float wide[2][KEYS * MAX_HS];
-    word joined[KEYS * MAX_HS / PAIR];            /* K in twos */
-    float lse[LANES], D[LANES], factor[LANES];    /* lse in units of log2 */
+    word joined[KEYS * MAX_HS / PAIR];         /* K in twos */
+    float lse[LANES], D[LANES], factor[LANES]; /* lse in units of log2 */
     lanes l;
 } bwd_scratch;
 
@@ -439,7 +475,7 @@ typedef struct bwd_args {
     const float *lse;
     const oc_attention *a;
     const oc_attention_plan *plan;
-    size_t width; /* HS rounded up to vectors: row length of the sums */
+    size_t width;     /* HS rounded up to vectors: row length of the sums */
     int heads, stack; /* of a group; side by side in the lanes */
 } bwd_args;
 
@@ -467,7 +503,9 @@ static void load_tile(bwd_scratch *f, const bwd_args *x) {
         bool sees = i < l->n && l->lo[i] < l->hi[i];
         f->lse[i] = sees ? x->lse[l->row[i] * (size_t)a->NH + l->head[i]] * LOG2E : -FLOOR;
         vf D = v_zero();
-        if (sees) V_EACH(j, k, 0, (size_t)a->HS, { D = v_fma(v_get(dO[i], j, k, a->t), v_get(o[i], j, k, a->t), D); });
+        if (sees)
+            V_EACH(j, k, 0, (size_t)a->HS,
+                   { D = v_fma(v_get(dO[i], j, k, a->t), v_get(o[i], j, k, a->t), D); });
         f->D[i] = v_sum(D);
         f->factor[i] = a->scale;
     }
@@ -515,9 +553,11 @@ static void backward_tile(bwd_scratch *f, const bwd_args *x, place now, place th
     size_t nv = f->l.nv, ld = f->l.ld;
     memset(f->dq, 0, HS * ld * sizeof *f->dq);
     for (int32_t key = t->key0; key < t->key1; key += KEYS) {
-        size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS), row = (size_t)(key - sums->key0) * width;
+        size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS),
+               row = (size_t)(key - sums->key0) * width;
         plain_block k = plain_keys(&K, at, n, f->wide[0], a);
-        mul_set(&(product){f->s, ld, n, k.a, k.row, sizeof(word), f->q, ld, HS / PAIR, nv, next_keys(&V, key, t->key1, a)});
+        mul_set(&(product){f->s, ld, n, k.a, k.row, sizeof(word), f->q, ld, HS / PAIR, nv,
+                           next_keys(&V, key, t->key1, a)});
         plain_block v = plain_keys(&V, at, n, f->wide[1], a);
         ahead next[4] = {next_keys(&K, key + KEYS, t->key1, a)};
         if (key + KEYS >= t->key1) { /* the last block: the next tile, and where this one's gradient goes */
@@ -531,16 +571,20 @@ static void backward_tile(bwd_scratch *f, const bwd_args *x, place now, place th
         score_gradient(f, n, a->scale * LOG2E);
         size_t p_row = ld / PAIR * sizeof(word), hs = width / VL;
         const char *p = (const char *)f->p, *ds = (const char *)f->ds;
-        mul_add(&(product){sums->dv + row, width, n, p, p_row, sizeof(word), f->dO_rows, width, ld / PAIR, hs, next[1]});
-        mul_add(&(product){sums->dk + row, width, n, ds, p_row, sizeof(word), f->q_rows, width, ld / PAIR, hs, next[2]});
+        mul_add(&(product){sums->dv + row, width, n, p, p_row, sizeof(word), f->dO_rows, width, ld / PAIR, hs,
+                           next[1]});
+        mul_add(&(product){sums->dk + row, width, n, ds, p_row, sizeof(word), f->q_rows, width, ld / PAIR, hs,
+                           next[2]});
         plain_block kt = joined_keys(&K, at, n, f->joined, a);
         const word *ds_keys = PAIR == 1 ? f->ds : f->ds_keys;
-        mul_add(&(product){f->dq, ld, HS, kt.a, sizeof(word), kt.row, ds_keys, ld, (n + PAIR - 1) / PAIR, nv, next[3]});
+        mul_add(&(product){f->dq, ld, HS, kt.a, sizeof(word), kt.row, ds_keys, ld, (n + PAIR - 1) / PAIR, nv,
+                           next[3]});
     }
     store_lanes(x->dq, a->ldq, &f->l, f->dq, f->factor, a);
 }
 
-/* All tiles of a part, all heads of the group of key/value head kv; `after` is what the thread will probably do next. */
+/* All tiles of a part, all heads of the group of key/value head kv; `after` is what the thread will probably
+ * do next. */
 static void backward_part(bwd_scratch *f, const bwd_args *x, const oc_attention_part *p, int kv, place after,
                           const key_sums *sums) {
     size_t bytes = (size_t)(p->key1 - p->key0) * x->width * sizeof(float);
@@ -555,9 +599,10 @@ static void backward_part(bwd_scratch *f, const bwd_args *x, const oc_attention_
     }
 }
 
-/* dk and dv of keys [begin, end) that a component owns: the sums of its parts in order, the first at `first`. */
-static void store_key_sums(const bwd_args *x, const oc_attention_component *c, int kv, int32_t begin, int32_t end,
-                           const float *dk, const float *dv) {
+/* dk and dv of keys [begin, end) that a component owns: the sums of its parts in order, the first at `first`.
+ */
+static void store_key_sums(const bwd_args *x, const oc_attention_component *c, int kv, int32_t begin,
+                           int32_t end, const float *dk, const float *dv) {
     const oc_attention *a = x->a;
     for (int32_t key = begin; key < end; key++) {
         size_t to = (size_t)key * (size_t)a->ldkv + (size_t)kv * (size_t)a->HS;
@@ -567,7 +612,8 @@ static void store_key_sums(const bwd_args *x, const oc_attention_component *c, i
             for (int32_t j = c->part0; j < c->part1; j++) {
                 const oc_attention_part *p = &x->plan->part[j];
                 if (key < p->key0 || key >= p->key1) continue;
-                size_t at = (p->offset - x->plan->part[c->part0].offset + (size_t)(key - p->key0)) * x->width + i;
+                size_t at =
+                    (p->offset - x->plan->part[c->part0].offset + (size_t)(key - p->key0)) * x->width + i;
                 sum_k = sum_k + v_load(dk + at);
                 sum_v = sum_v + v_load(dv + at);
             }
@@ -630,13 +676,17 @@ static void backward_parts(oc_compute *c, const bwd_args *x, float *shared) {
     }
 }
 
-static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
-                          const void *q, const void *k, const void *v, const oc_attention *a) {
+static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o,
+                          const float *lse, const void *q, const void *k, const void *v,
+                          const oc_attention *a) {
     OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
     oc_attention_plan plan;
-    bwd_args x = {dq, dk, dv, dO, o, q, k, v, lse, a, &plan, ((size_t)a->HS + VL - 1) / VL * VL, a->NH / a->NKV, stack_of(a)};
+    bwd_args x = {
+        dq,         dk, dv, dO, o, q, k, v, lse, a, &plan, ((size_t)a->HS + VL - 1) / VL * VL, a->NH / a->NKV,
+        stack_of(a)};
     size_t bytes = oc_attention_plan_bytes(a->N);
-    for (size_t sums = 0;;) { /* a second time when the plan says that sums are shared, now with room for them behind it */
+    for (size_t sums = 0;
+         ;) { /* a second time when the plan says that sums are shared, now with room for them behind it */
         char *memory = oc_compute_scratch(c, -1, bytes + sums);
         oc_attention_plan_tiles(&plan, memory, a, LANES / x.stack);
         oc_attention_plan_parts(&plan, a, a->NKV);
@@ -652,17 +702,18 @@ static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const voi
     }
 }
 
-/* ---- Decoding ---------------------------------------------------------------------------------------------------------------
- * One query row a sequence, so the time is that of reading the caches: a task takes CHUNK keys of one sequence past all heads,
- * in the order in which they lie in memory, and leaves its unnormalised sums (split by keys: Flash-Decoding). The lanes are
- * the heads of a group. Afterwards the chunks of a sequence are joined in order. */
+/* ---- Decoding ---------------------------------------------------------------------------------
+ * One query row a sequence, so the time is that of reading the caches: a task takes CHUNK keys of one
+ * sequence past all heads, in the order in which they lie in memory, and leaves its unnormalised sums (split
+ * by keys: Flash-Decoding). The lanes are the heads of a group. Afterwards the chunks of a sequence are
+ * joined in order. */
 enum { CHUNK = 256 };
 
 /* What a chunk leaves for one head: [HS] sums follow top and total. */
 static size_t partial_size(const oc_attention *a) { return (size_t)a->HS + 2; }
 
-static void decode_chunk(fwd_scratch *f, queries *x, float *partial, const void *q, const void *kcache, const void *vcache,
-                         int32_t begin, int32_t end, int stack, const oc_attention *a) {
+static void decode_chunk(fwd_scratch *f, queries *x, float *partial, const void *q, const void *kcache,
+                         const void *vcache, int32_t begin, int32_t end, int stack, const oc_attention *a) {
     int stacks = a->NH / stack, group = a->NH / a->NKV;
     for (int i = 0; i < stacks; i++) {
         set_lanes(&x[i].l, a, 0, 1, i * stack, stack);
@@ -705,8 +756,8 @@ static void join_chunks(void *o, const float *partial, size_t count, size_t step
 
 static int32_t chunks_of(int32_t len) { return (len + CHUNK - 1) / CHUNK; }
 
-static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache, const void *const *vcache,
-                             const int32_t *len, int B, const oc_attention *a) {
+static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache,
+                             const void *const *vcache, const int32_t *len, int B, const oc_attention *a) {
     OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
     int stack = stack_of(a), tasks = 0, stacks = a->NH / stack;
     for (int b = 0; b < B; b++) tasks += chunks_of(len[b]);
@@ -726,14 +777,17 @@ static void attention_decode(oc_compute *c, void *o, const void *q, const void *
         oc_attention one = *a;
         one.N = 1, one.ldkv = a->NKV * a->HS, one.lo = &zero, one.hi = &len[b];
         int32_t begin = (task - first[b]) * CHUNK;
-        fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f + (size_t)stacks * sizeof(queries));
-        decode_chunk(f, (queries *)(void *)(f + 1), partial + (size_t)task * step, oc_at(q, (size_t)b * (size_t)a->ldq, a->t),
-                     kcache[b], vcache[b], begin, OC_MIN(begin + CHUNK, len[b]), stack, &one);
+        fwd_scratch *f =
+            oc_compute_scratch(c, omp_get_thread_num(), sizeof *f + (size_t)stacks * sizeof(queries));
+        decode_chunk(f, (queries *)(void *)(f + 1), partial + (size_t)task * step,
+                     oc_at(q, (size_t)b * (size_t)a->ldq, a->t), kcache[b], vcache[b], begin,
+                     OC_MIN(begin + CHUNK, len[b]), stack, &one);
     }
     for (int b = 0; b < B; b++)
         for (int h = 0; h < a->NH; h++)
             join_chunks(oc_at_mut(o, (size_t)b * (size_t)a->ldo + (size_t)(h * a->HS), a->t),
-                        partial + (size_t)first[b] * step + (size_t)h * partial_size(a), (size_t)(first[b + 1] - first[b]), step, a);
+                        partial + (size_t)first[b] * step + (size_t)h * partial_size(a),
+                        (size_t)(first[b + 1] - first[b]), step, a);
 }
 
 #endif

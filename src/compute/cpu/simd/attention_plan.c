@@ -51,9 +51,10 @@ void oc_attention_plan_tiles(oc_attention_plan *p, void *memory, const oc_attent
     }
 }
 
-/* ---- Components and parts ---------------------------------------------------------------------------------------------- */
+/* ---- Components and parts --------------------------------------------------------------------- */
 
-/* Keeps components in ascending order of keys: a tile that reaches back merges all components that it reaches. */
+/* Keeps components in ascending order of keys: a tile that reaches back merges all components that it
+ * reaches. */
 static void find_components(oc_attention_plan *p) {
     for (int32_t i = 0; i < p->tiles; i++) {
         const oc_attention_tile *t = &p->tile[i];
@@ -62,8 +63,10 @@ static void find_components(oc_attention_plan *p) {
             const oc_attention_component *last = &p->component[p->components - 1];
             bool apart = !is_empty(c.key0, c.key1) && c.key0 >= last->key1;
             if (apart) break;
-            if (is_empty(c.key0, c.key1)) c.key0 = last->key0, c.key1 = last->key1;
-            else if (!is_empty(last->key0, last->key1)) c.key0 = OC_MIN(c.key0, last->key0), c.key1 = OC_MAX(c.key1, last->key1);
+            if (is_empty(c.key0, c.key1))
+                c.key0 = last->key0, c.key1 = last->key1;
+            else if (!is_empty(last->key0, last->key1))
+                c.key0 = OC_MIN(c.key0, last->key0), c.key1 = OC_MAX(c.key1, last->key1);
             c.tile0 = last->tile0;
             p->components--;
         }

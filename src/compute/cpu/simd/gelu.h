@@ -1,14 +1,15 @@
-/* simd/gelu: the activations of one vector, and their slopes; for simd/pointwise and the epilogues of matrix products.
+/* simd/gelu: the activations of one vector, and their slopes; for simd/pointwise and the epilogues of matrix
+ * products.
  *
- * tanh form: 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), which is x sigmoid(2u): no cancellation.
- * erf form: x Phi(x), Phi(x) = 0.5 erfc(-x/sqrt2), from the scaled function so that the left tail keeps its digits and
- * the density that the gradient needs is a by-product. */
+ * tanh form: 0.5 x (1 + tanh(u)) with u = sqrt(2/pi) (x + 0.044715 x^3), which is x sigmoid(2u): no
+ * cancellation. erf form: x Phi(x), Phi(x) = 0.5 erfc(-x/sqrt2), from the scaled function so that the left
+ * tail keeps its digits and the density that the gradient needs is a by-product. */
 #ifndef OC_SIMD_GELU_H
 #define OC_SIMD_GELU_H
 
 #include "compute/cpu/simd/vec.h"
 
-#define GELU_2U 1.5957691216057308f /* 2 sqrt(2/pi) */
+#define GELU_2U   1.5957691216057308f /* 2 sqrt(2/pi) */
 #define GELU_CUBE 0.044715f
 
 OC_INLINE vf gelu_tanh(vf x, oc_dtype t) {
@@ -46,7 +47,9 @@ OC_INLINE vf act_value(vf x, oc_act act, oc_dtype t) {
     return act == OC_ACT_GELU_TANH ? gelu_tanh(x, t) : act == OC_ACT_GELU_ERF ? gelu_erf(x) : x;
 }
 OC_INLINE vf act_slope(vf x, oc_act act, oc_dtype t) {
-    return act == OC_ACT_GELU_TANH ? gelu_tanh_grad(x, t) : act == OC_ACT_GELU_ERF ? gelu_erf_grad(x) : v_set1(1.0f);
+    return act == OC_ACT_GELU_TANH  ? gelu_tanh_grad(x, t)
+           : act == OC_ACT_GELU_ERF ? gelu_erf_grad(x)
+                                    : v_set1(1.0f);
 }
 
 #endif

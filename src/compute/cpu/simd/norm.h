@@ -1,8 +1,9 @@
 /* simd/norm: LayerNorm and RMSNorm, forward (with the residual addition in front) and backward.
  *
- * A row of C channels stays in the first-level cache, so each row is passed over two or three times and memory once.
- * Weight gradients are sums over rows: the rows are cut into blocks, as many as N says (never the number of threads),
- * each block is summed by one thread in row order into its own [2, C] of scratch, then the blocks are added in order. */
+ * A row of C channels stays in the first-level cache, so each row is passed over two or three times and
+ * memory once. Weight gradients are sums over rows: the rows are cut into blocks, as many as N says (never
+ * the number of threads), each block is summed by one thread in row order into its own [2, C] of scratch,
+ * then the blocks are added in order. */
 #ifndef OC_SIMD_NORM_H
 #define OC_SIMD_NORM_H
 
@@ -23,7 +24,7 @@ OC_INLINE float take_row(void *x, const void *plus, size_t C, float *squares, oc
     return v_sum(sum);
 }
 
-/* ---- LayerNorm -------------------------------------------------------------------------------------------------------- */
+/* ---- LayerNorm -------------------------------------------------------------------------------- */
 
 typedef struct layernorm_args {
     void *y;
@@ -57,8 +58,8 @@ OC_INLINE void layernorm_fwd_rows(const layernorm_args *a, oc_range r, oc_dtype 
     }
 }
 
-static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void *x, const void *plus, const float *w,
-                          const float *b, int N, int C, float eps, oc_dtype t) {
+static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void *x, const void *plus,
+                          const float *w, const float *b, int N, int C, float eps, oc_dtype t) {
     layernorm_args a = {y, mean, rstd, x, plus, w, b, (size_t)C, eps};
     OC_SPLIT(c, r, (size_t)N, 1, (size_t)N * (size_t)C, { OC_BY_TYPE(t, layernorm_fwd_rows, &a, r); });
 }
@@ -72,8 +73,8 @@ typedef struct norm_bwd_args {
 } norm_bwd_args;
 
 /* With xhat = (x - mean) rstd and g = w dy:
- *   LayerNorm dx += rstd (g - average(g) - xhat average(g xhat));  RMSNorm the same without average(g) and mean.
- *   dw += dy xhat, db += dy. */
+ *   LayerNorm dx += rstd (g - average(g) - xhat average(g xhat));  RMSNorm the same without average(g) and
+ * mean. dw += dy xhat, db += dy. */
 OC_INLINE void norm_bwd_rows(const norm_bwd_args *a, oc_range r, bool centred, oc_dtype t) {
     size_t C = a->C;
     for (size_t n = r.begin; n < r.end; n++) {
@@ -87,7 +88,8 @@ OC_INLINE void norm_bwd_rows(const norm_bwd_args *a, oc_range r, bool centred, o
             sum_g += g;
             sum_gx = v_fma(g, xhat, sum_gx);
         });
-        vf mean_g = centred ? v_set1(v_sum(sum_g) / (float)C) : v_zero(), mean_gx = v_set1(v_sum(sum_gx) / (float)C);
+        vf mean_g = centred ? v_set1(v_sum(sum_g) / (float)C) : v_zero(),
+           mean_gx = v_set1(v_sum(sum_gx) / (float)C);
         V_EACH(i, k, 0, C, {
             vf xhat = (v_get(x, i, k, t) - m) * s;
             vf d = v_get(dy, i, k, t);
@@ -100,12 +102,14 @@ OC_INLINE void norm_bwd_rows(const norm_bwd_args *a, oc_range r, bool centred, o
 }
 
 OC_INLINE void norm_bwd_block(const norm_bwd_args *a, oc_range r, oc_dtype t) {
-    if (a->mean) norm_bwd_rows(a, r, true, t);
-    else norm_bwd_rows(a, r, false, t);
+    if (a->mean)
+        norm_bwd_rows(a, r, true, t);
+    else
+        norm_bwd_rows(a, r, false, t);
 }
 
-static void norm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,
-                     const float *rstd, const float *w, int N, int C, oc_dtype t) {
+static void norm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x,
+                     const float *mean, const float *rstd, const float *w, int N, int C, oc_dtype t) {
     enum { ROWS = 32, MOST = 32 };
     int blocks = OC_MIN((N + ROWS - 1) / ROWS, MOST);
     size_t stride = ((size_t)C + 15) / 16 * 16;
@@ -121,18 +125,21 @@ static void norm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *
     }
     for (int b = 0; b < blocks; b++) {
         const float *sum = part ? part + (size_t)b * 2 * stride : NULL;
-        if (dw) V_EACH(i, k, 0, (size_t)C, { v_put(dw, i, k, v_get(dw, i, k, OC_F32) + v_get(sum, i, k, OC_F32), OC_F32); });
-        if (db) V_EACH(i, k, 0, (size_t)C,
-                       { v_put(db, i, k, v_get(db, i, k, OC_F32) + v_get(sum + stride, i, k, OC_F32), OC_F32); });
+        if (dw)
+            V_EACH(i, k, 0, (size_t)C,
+                   { v_put(dw, i, k, v_get(dw, i, k, OC_F32) + v_get(sum, i, k, OC_F32), OC_F32); });
+        if (db)
+            V_EACH(i, k, 0, (size_t)C,
+                   { v_put(db, i, k, v_get(db, i, k, OC_F32) + v_get(sum + stride, i, k, OC_F32), OC_F32); });
     }
 }
 
-static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,
-                          const float *rstd, const float *w, int N, int C, oc_dtype t) {
+static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x,
+                          const float *mean, const float *rstd, const float *w, int N, int C, oc_dtype t) {
     norm_bwd(c, dx, dw, db, dy, x, mean, rstd, w, N, C, t);
 }
 
-/* ---- RMSNorm ---------------------------------------------------------------------------------------------------------- */
+/* ---- RMSNorm ---------------------------------------------------------------------------------- */
 
 typedef struct rmsnorm_args {
     void *y;
@@ -157,8 +164,8 @@ OC_INLINE void rmsnorm_fwd_rows(const rmsnorm_args *a, oc_range r, oc_dtype t) {
     }
 }
 
-static void rmsnorm_fwd(oc_compute *c, void *y, float *rstd, void *x, const void *plus, const float *w, int N, int C,
-                        float eps, oc_dtype t) {
+static void rmsnorm_fwd(oc_compute *c, void *y, float *rstd, void *x, const void *plus, const float *w, int N,
+                        int C, float eps, oc_dtype t) {
     rmsnorm_args a = {y, rstd, x, plus, w, (size_t)C, eps};
     OC_SPLIT(c, r, (size_t)N, 1, (size_t)N * (size_t)C, { OC_BY_TYPE(t, rmsnorm_fwd_rows, &a, r); });
 }

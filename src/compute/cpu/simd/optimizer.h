@@ -1,5 +1,5 @@
-/* simd/optimizer: AdamW in one pass over the parameters, and the sum of squares for the gradient's norm. Both are bound
- * by memory. */
+/* simd/optimizer: AdamW in one pass over the parameters, and the sum of squares for the gradient's norm. Both
+ * are bound by memory. */
 #ifndef OC_SIMD_OPTIMIZER_H
 #define OC_SIMD_OPTIMIZER_H
 

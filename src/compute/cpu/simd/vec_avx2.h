@@ -1,4 +1,5 @@
-/* simd/vec_avx2: the vector type of the shared kernels on AVX2 and FMA: 8 floats. See vec_avx512.h and vec.h. */
+/* simd/vec_avx2: the vector type of the shared kernels on AVX2 and FMA: 8 floats. See vec_avx512.h and vec.h.
+ */
 #ifndef OC_SIMD_VEC_AVX2_H
 #define OC_SIMD_VEC_AVX2_H
 
@@ -26,7 +27,9 @@ OC_INLINE void v_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
 OC_INLINE vf v_load_part(const float *p, size_t k) { return _mm256_maskload_ps(p, v_lanes(k)); }
 OC_INLINE void v_store_part(float *p, vf x, size_t k) { _mm256_maskstore_ps(p, v_lanes(k), x); }
 
-OC_INLINE vf v_from_bf16(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
+OC_INLINE vf v_from_bf16(__m128i h) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
 OC_INLINE __m128i v_to_bf16(vf x) { /* to nearest even; NaN stays NaN */
     __m256i u = _mm256_castps_si256(x);
     __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
@@ -37,7 +40,9 @@ OC_INLINE __m128i v_to_bf16(vf x) { /* to nearest even; NaN stays NaN */
     return _mm_packus_epi32(_mm256_castsi256_si128(r), _mm256_extracti128_si256(r, 1));
 }
 
-OC_INLINE vf v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm_loadu_si128((const __m128i *)(const void *)p)); }
+OC_INLINE vf v_load_bf16(const uint16_t *p) {
+    return v_from_bf16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
 OC_INLINE void v_store_bf16(uint16_t *p, vf x) { _mm_storeu_si128((__m128i *)(void *)p, v_to_bf16(x)); }
 OC_INLINE vf v_load_bf16_part(const uint16_t *p, size_t k) {
     uint16_t h[VL] = {0};
@@ -58,7 +63,8 @@ OC_INLINE vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
 OC_INLINE vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 /* a > 0 as m * 2^e, m in [0.75, 1.5). */
 OC_INLINE vf v_split(vf a, vf *e) {
-    __m256i bits = _mm256_castps_si256(a), k = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f400000)), 23);
+    __m256i bits = _mm256_castps_si256(a),
+            k = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(0x3f400000)), 23);
     *e = _mm256_cvtepi32_ps(k);
     return _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(k, 23)));
 }
@@ -95,8 +101,10 @@ OC_INLINE void v_transpose(vf x[VL]) {
         __m256d b = _mm256_castps_pd(_mm256_unpackhi_ps(x[i], x[i + 1]));
         __m256d c = _mm256_castps_pd(_mm256_unpacklo_ps(x[i + 2], x[i + 3]));
         __m256d d = _mm256_castps_pd(_mm256_unpackhi_ps(x[i + 2], x[i + 3]));
-        r[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c)), r[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
-        r[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d)), r[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
+        r[i] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, c)),
+        r[i + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, c));
+        r[i + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(b, d)),
+              r[i + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(b, d));
     }
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) {

@@ -1,6 +1,6 @@
-/* simd/vec_avx512: the vector type of the shared kernels on AVX-512 (F, BW, DQ, VL): 16 floats. simd/vec.h names the
- * contract; vec_avx2.h is the same for 8 floats. Arithmetic is written with the operators + - * / of the compiler's
- * vector types. */
+/* simd/vec_avx512: the vector type of the shared kernels on AVX-512 (F, BW, DQ, VL): 16 floats. simd/vec.h
+ * names the contract; vec_avx2.h is the same for 8 floats. Arithmetic is written with the operators + - * /
+ * of the compiler's vector types. */
 #ifndef OC_SIMD_VEC_AVX512_H
 #define OC_SIMD_VEC_AVX512_H
 
@@ -25,9 +25,12 @@ OC_INLINE void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
 OC_INLINE vf v_load_part(const float *p, size_t k) { return _mm512_maskz_loadu_ps(v_lanes(k), p); }
 OC_INLINE void v_store_part(float *p, vf x, size_t k) { _mm512_mask_storeu_ps(p, v_lanes(k), x); }
 
-OC_INLINE vf v_from_bf16(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
+OC_INLINE vf v_from_bf16(__m256i h) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
 
-/* Rounds to nearest even. With AVX512_BF16 one instruction (which takes subnormals for zero); else by integers, NaN kept. */
+/* Rounds to nearest even. With AVX512_BF16 one instruction (which takes subnormals for zero); else by
+ * integers, NaN kept. */
 #ifdef __AVX512BF16__
 OC_INLINE __m256i v_to_bf16(vf x) { return (__m256i)_mm512_cvtneps_pbh(x); }
 #else
@@ -40,12 +43,16 @@ OC_INLINE __m256i v_to_bf16(vf x) {
 }
 #endif
 
-OC_INLINE vf v_load_bf16(const uint16_t *p) { return v_from_bf16(_mm256_loadu_si256((const __m256i *)(const void *)p)); }
+OC_INLINE vf v_load_bf16(const uint16_t *p) {
+    return v_from_bf16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
 OC_INLINE void v_store_bf16(uint16_t *p, vf x) { _mm256_storeu_si256((__m256i *)(void *)p, v_to_bf16(x)); }
 OC_INLINE vf v_load_bf16_part(const uint16_t *p, size_t k) {
     return v_from_bf16(_mm256_maskz_loadu_epi16(v_lanes(k), p));
 }
-OC_INLINE void v_store_bf16_part(uint16_t *p, vf x, size_t k) { _mm256_mask_storeu_epi16(p, v_lanes(k), v_to_bf16(x)); }
+OC_INLINE void v_store_bf16_part(uint16_t *p, vf x, size_t k) {
+    _mm256_mask_storeu_epi16(p, v_lanes(k), v_to_bf16(x));
+}
 
 OC_INLINE vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 OC_INLINE vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
@@ -53,7 +60,9 @@ OC_INLINE vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
 OC_INLINE vf v_abs(vf a) { return _mm512_abs_ps(a); }
 OC_INLINE vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 OC_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-OC_INLINE vf v_scale2(vf a, vf n) { return _mm512_scalef_ps(a, n); } /* a * 2^n, n integral, saturating both ways */
+OC_INLINE vf v_scale2(vf a, vf n) {
+    return _mm512_scalef_ps(a, n);
+} /* a * 2^n, n integral, saturating both ways */
 /* a > 0 as m * 2^e, m in [0.75, 1.5). */
 OC_INLINE vf v_split(vf a, vf *e) {
     vf m = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src), one = _mm512_set1_ps(1.0f);

@@ -1,5 +1,5 @@
-/* simd/words_bf16: the words that attention multiplies are pairs of bf16, two products and one f32 sum an instruction
- * (vdpbf16ps; see attention.h). Inputs are bf16. */
+/* simd/words_bf16: the words that attention multiplies are pairs of bf16, two products and one f32 sum an
+ * instruction (vdpbf16ps; see attention.h). Inputs are bf16. */
 #ifndef OC_SIMD_WORDS_H
 #define OC_SIMD_WORDS_H
 
@@ -27,12 +27,14 @@ OC_INLINE void w_store_bits(word *p, vf x) { _mm512_storeu_ps(p, x); }
 
 /* (x0, x1) of each lane side by side. */
 OC_INLINE __m512i w_pairs(vf x0, vf x1) {
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
-                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23,
+                                           7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     return _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(x1, x0));
 }
 OC_INLINE void w_store_keys(word *p, const vf x[PAIR]) { _mm512_storeu_si512(p, w_pairs(x[0], x[1])); }
-OC_INLINE void w_store_lanes(word *row, size_t lane, vf x) { v_store_bf16((uint16_t *)(void *)row + lane, x); }
+OC_INLINE void w_store_lanes(word *row, size_t lane, vf x) {
+    v_store_bf16((uint16_t *)(void *)row + lane, x);
+}
 
 OC_INLINE void w_join_rows(word *out, const void *const row[PAIR], size_t HS, size_t width, oc_dtype t) {
     OC_UNUSED(t);

@@ -1,5 +1,5 @@
-/* simd/words_f32: the words that attention multiplies are single floats (see attention.h). Inputs of either storage
- * type; bf16 is widened when it is packed. */
+/* simd/words_f32: the words that attention multiplies are single floats (see attention.h). Inputs of either
+ * storage type; bf16 is widened when it is packed. */
 #ifndef OC_SIMD_WORDS_H
 #define OC_SIMD_WORDS_H
 
