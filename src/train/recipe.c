@@ -68,7 +68,7 @@ static const oc_setting model_table[] = {
     GROUP(oc_recipe_model, "towers", towers, towers_table, "folders that the towers are read from"),
     GROUP(oc_recipe_model, "new", fresh, new_table, "sizes of towers that begin with random weights"),
     GROUP(oc_recipe_model, "projector", projector, projector_table, "between the towers; not with init"),
-    WORD(oc_recipe_model, "mask", mask, "causal|prefix|isolated", "prefix", "which keys visual tokens see"),
+    WORD(oc_recipe_model, "mask", mask, "causal|prefix|isolated|model", "model", "which keys visual tokens see; model: as init was trained, else prefix"),
     WORD(oc_recipe_model, "aspect", aspect, "stretch|pad", "stretch", "how images become square"),
     PATH(oc_recipe_model, "tokenizer", tokenizer, "tokenizer.json or a folder with one; default: that of the checkpoint"),
     {0}};
@@ -145,8 +145,8 @@ static const oc_setting stage_table[] = {
      .help = "letters, digits, - and _; names the stage's checkpoint"},
     INLINE(oc_recipe_stage, budget, budget_table),
     INT(oc_recipe_stage, "batch", batch, "1..1048576", "32", "samples of one optimizer step"),
-    INT(oc_recipe_stage, "micro_batch", micro_batch, "0..65536", "0", "samples computed at a time; 0: what fits"),
-    INT(oc_recipe_stage, "max_tokens", max_tokens, "0..16777216", "0", "tokens computed at a time; 0: what fits"),
+    INT(oc_recipe_stage, "micro_batch", micro_batch, "0..65536", "0", "samples computed at a time; 0: up to 64"),
+    INT(oc_recipe_stage, "max_tokens", max_tokens, "0..16777216", "0", "tokens computed at a time; 0: no limit of its own"),
     GROUP(oc_recipe_stage, "train", train, rates_table, "learning rates; what has none is frozen"),
     INLINE(oc_recipe_stage, optim, optim_table),
     WORD(oc_recipe_stage, "mask", mask, "causal|prefix|isolated|model", "model", "model: that of the model"),
@@ -174,7 +174,6 @@ static const oc_setting text_encoder_table[] = {
 static const oc_setting pretrain_vision_table[] = {
     INLINE(oc_recipe_pretrain_vision, budget, budget_table),
     INT(oc_recipe_pretrain_vision, "batch", batch, "2..1048576", "128", "image-text pairs that are told apart at once"),
-    INT(oc_recipe_pretrain_vision, "micro_batch", micro_batch, "0..65536", "0", "pairs computed at a time; 0: what fits"),
     INT(oc_recipe_pretrain_vision, "max_text", max_text, "4..1024", "64", "tokens of a text; longer ones are cut"),
     NUM(oc_recipe_pretrain_vision, "lr", lr, "0..10", "1e-3", "learning rate"),
     INLINE(oc_recipe_pretrain_vision, optim, optim_table),
@@ -186,7 +185,7 @@ static const oc_setting pretrain_vision_table[] = {
 static const oc_setting pretrain_text_table[] = {
     INLINE(oc_recipe_pretrain_text, budget, budget_table),
     INT(oc_recipe_pretrain_text, "batch", batch, "1..1048576", "32", "sequences of one optimizer step"),
-    INT(oc_recipe_pretrain_text, "micro_batch", micro_batch, "0..65536", "0", "sequences computed at a time; 0: what fits"),
+    INT(oc_recipe_pretrain_text, "micro_batch", micro_batch, "0..65536", "0", "sequences computed at a time; 0: the whole batch"),
     INT(oc_recipe_pretrain_text, "length", length, "8..1048576", "256", "tokens of a sequence"),
     NUM(oc_recipe_pretrain_text, "lr", lr, "0..10", "1e-3", "learning rate"),
     INLINE(oc_recipe_pretrain_text, optim, optim_table),
@@ -316,7 +315,7 @@ static oc_status check_stage(const oc_recipe *r, int i, oc_error *err) {
         return fail_rule(r, s->line, where, "nothing is trained: give train.vision, train.projector or train.lm a learning rate", err);
     if (s->datasets.n == 0) return fail_rule(r, s->line, where, "datasets: at least one was expected", err);
     if (s->micro_batch > s->batch) return fail_rule(r, s->line, where, "micro_batch is larger than batch", err);
-    if (s->mask == OC_RECIPE_MASK_ISOLATED + 1) s->mask = (int)r->model.mask;
+    if (s->mask == OC_RECIPE_MASK_OF_MODEL) s->mask = r->model.mask;
     OC_TRY(check_budget(r, &s->budget, s->line, where, err));
     if (s->eval.line && !s->eval.images && r->data.images && !(s->eval.images = oc_strdup(r->data.images)))
         return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", r->path);
@@ -341,6 +340,7 @@ static oc_status check_pretrain(oc_recipe *r, oc_error *err) {
 
 static oc_status check_recipe(oc_recipe *r, oc_error *err) {
     OC_TRY(check_model(r, err));
+    if (!r->model.init && r->model.mask == OC_RECIPE_MASK_OF_MODEL) r->model.mask = OC_RECIPE_MASK_PREFIX;
     for (int i = 0; i < r->stages.n; i++) OC_TRY(check_stage(r, i, err));
     OC_TRY(check_pretrain(r, err));
     if (r->stages.n == 0 && !r->pretrain_vision.line && !r->pretrain_text.line)

@@ -10,7 +10,7 @@
 #include "train/settings.h"
 
 typedef enum { OC_RECIPE_DTYPE_AUTO, OC_RECIPE_DTYPE_F32, OC_RECIPE_DTYPE_BF16 } oc_recipe_dtype;
-typedef enum { OC_RECIPE_MASK_CAUSAL, OC_RECIPE_MASK_PREFIX, OC_RECIPE_MASK_ISOLATED } oc_recipe_mask;
+typedef enum { OC_RECIPE_MASK_CAUSAL, OC_RECIPE_MASK_PREFIX, OC_RECIPE_MASK_ISOLATED, OC_RECIPE_MASK_OF_MODEL } oc_recipe_mask;
 typedef enum { OC_RECIPE_ASPECT_STRETCH, OC_RECIPE_ASPECT_PAD } oc_recipe_aspect;
 typedef enum { OC_RECIPE_ACT_GELU_TANH, OC_RECIPE_ACT_GELU } oc_recipe_act;
 typedef enum { OC_RECIPE_TEMPLATE_PLAIN, OC_RECIPE_TEMPLATE_CHAT } oc_recipe_template;
@@ -54,7 +54,7 @@ typedef struct oc_recipe_model {
     oc_recipe_towers towers;
     oc_recipe_new fresh; /* key "new" */
     oc_recipe_projector projector;
-    oc_recipe_mask mask;
+    oc_recipe_mask mask; /* OC_RECIPE_MASK_OF_MODEL only with init */
     oc_recipe_aspect aspect;
     const char *tokenizer;
 } oc_recipe_model;
@@ -125,10 +125,10 @@ typedef struct oc_recipe_stage {
     int line;
     const char *name;
     oc_recipe_budget budget;
-    int batch, micro_batch, max_tokens; /* micro_batch, max_tokens 0: what fits into memory */
+    int batch, micro_batch, max_tokens; /* micro_batch 0: up to 64; max_tokens 0: no limit of its own */
     oc_recipe_rates train;
     oc_recipe_optim optim;
-    int mask; /* an oc_recipe_mask; the model's when the file gives none */
+    oc_recipe_mask mask; /* that of recipe.model when the file gives none */
     oc_recipe_template chat_template;
     int max_length, captions_per_image; /* captions_per_image 0: all */
     bool system_prompt, group_by_image;
@@ -149,7 +149,7 @@ typedef struct oc_recipe_text_encoder {
 typedef struct oc_recipe_pretrain_vision {
     int line;
     oc_recipe_budget budget;
-    int batch, micro_batch, max_text; /* max_text: tokens of a caption */
+    int batch, max_text; /* max_text: tokens of a caption */
     double lr;
     oc_recipe_optim optim;
     oc_recipe_text_encoder text;

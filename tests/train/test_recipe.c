@@ -99,13 +99,17 @@ static void defaults(void **state) {
     assert_int_equal(r.data.loader_threads, 2);
     assert_true(r.data.augment.crop_min == 1 && r.log.tensorboard);
     assert_true(s->budget.epochs == 1 && s->optim.clip == 1 && s->optim.beta1 == 0.9 && s->train.lm == 1e-3);
-    assert_int_equal(s->mask, OC_RECIPE_MASK_PREFIX);
+    assert_int_equal(s->mask, OC_RECIPE_MASK_OF_MODEL); /* the checkpoint knows */
     assert_int_equal(s->line, 3);
     assert_int_equal(s->eval.line, 0);
     assert_int_equal(s->eval.max_new_tokens, 64);
     assert_int_equal(r.pretrain_vision.batch, 128);
     assert_string_equal(r.model.init, "dir/m");
     assert_string_equal(oc_recipe_dataset_at(&s->datasets, 0)->json, "dir/d.json");
+    oc_recipe_close(&r);
+    const char *towers = "model: {towers: {vision: v, text: t}}\nstages: [{name: a, train: {lm: 1}, datasets: [{json: j}]}]\n";
+    if (parse(&r, towers) != OC_OK) fail_msg("%s", err.msg);
+    assert_int_equal(oc_recipe_stage_at(&r, 0)->mask, OC_RECIPE_MASK_PREFIX);
     oc_recipe_close(&r);
 }
 
