@@ -71,7 +71,11 @@ static oc_status check_text(const oc_text_config *t, const char *where, oc_error
 oc_status oc_config_check(const oc_config *c, const char *where, oc_error *err) {
     if (!c->has_vision && !c->has_text) return oc_fail(err, OC_ERR_FORMAT, "%s: describes neither a vision encoder nor a decoder", where);
     if (c->has_vision) OC_TRY(check_vision(&c->vision, where, err));
-    if (c->has_text) OC_TRY(check_text(&c->text, where, err));
+    if (c->has_text) {
+        OC_TRY(check_text(&c->text, where, err));
+        OC_TRY(check_range(c->eos_token, -1, c->text.vocab - 1, "eos_token_id", where, err));
+        OC_TRY(check_range(c->pad_token, -1, c->text.vocab - 1, "pad_token_id", where, err));
+    }
     if (c->has_vision && c->has_text) {
         OC_TRY(check_range(c->projector.hidden, 1, 65536, "the projector's hidden width", where, err));
         OC_TRY(check_range(c->projector.merge, 1, OC_MIN(MAX_MERGE, oc_vision_grid(&c->vision)), "merge", where, err));
