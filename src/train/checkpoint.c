@@ -53,7 +53,7 @@ static oc_status save_buffers(const char *dir, const oc_state_buffer *buffers, i
     return st;
 }
 
-/* Puts the finished folder `fresh` in the place of dir; what was there waits as `old` until the new one stands. */
+/* Puts the finished folder `fresh` in the place of dir; what was there waits as `old` until the new one stands, on disk. */
 static oc_status swap_in(const char *fresh, const char *dir, const char *old, oc_error *err) {
     OC_TRY(oc_fsync_dir(fresh, err));
     if (oc_dir_exists(dir)) {
@@ -61,7 +61,10 @@ static oc_status swap_in(const char *fresh, const char *dir, const char *old, oc
         if (rename(dir, old) < 0) return oc_fail(err, OC_ERR_IO, "%s: cannot move it aside: %s", dir, strerror(errno));
     }
     if (rename(fresh, dir) < 0) return oc_fail(err, OC_ERR_IO, "%s: cannot rename to %s: %s", fresh, dir, strerror(errno));
-    return oc_remove_tree(old, err);
+    char *parent = oc_path_dir(dir);
+    oc_status st = parent ? oc_fsync_dir(parent, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+    oc_free(parent);
+    return st == OC_OK ? oc_remove_tree(old, err) : st;
 }
 
 static oc_status save_folder(const char *dir, const oc_vlm *model, const oc_tokenizer *tokenizer, const char *stage,
@@ -98,40 +101,46 @@ oc_status oc_checkpoint_find(const char *dir, char **found, oc_error *err) {
     for (size_t i = 0; i < OC_COUNT(suffix) && !*found; i++) {
         char *candidate, *file;
         OC_TRY(suffixed(&candidate, dir, suffix[i], err));
-        file = oc_path_join(candidate, POSITION);
-        if (file && oc_file_exists(file)) *found = candidate;
+        oc_status st = joined(&file, candidate, POSITION, err);
+        if (st == OC_OK && oc_file_exists(file)) *found = candidate;
         else oc_free(candidate);
         oc_free(file);
+        OC_TRY(st);
     }
     return OC_OK;
 }
 
-static json_int_t integer(const json_t *o, const char *key) { return json_integer_value(json_object_get(o, key)); }
+/* A count that must be there. */
+static oc_status read_count(const json_t *o, const char *key, int64_t max, int64_t *out, const char *where, oc_error *err) {
+    const json_t *v = json_object_get(o, key);
+    json_int_t n = json_is_integer(v) ? json_integer_value(v) : -1;
+    if (n < 0 || n > max) return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is missing or not a count from 0 to %lld; is this a training state of this program?", where, key, (long long)max);
+    *out = n;
+    return OC_OK;
+}
+
+static oc_status read_position(oc_position *p, const json_t *o, const char *where, oc_error *err) {
+    int64_t version, stage, seed;
+    struct { const char *key; int64_t *out, max; } counts[] = {
+        {"version", &version, 1}, {"stage", &stage, 1 << 20}, {"step", &p->step, INT32_MAX}, {"updates", &p->updates, INT32_MAX},
+        {"skipped", &p->skipped, INT32_MAX}, {"samples", &p->samples, INT64_MAX}, {"tokens", &p->tokens, INT64_MAX}, {"labels", &p->labels, INT64_MAX},
+        {"epoch", &p->data.epoch, INT32_MAX}, {"cursor", &p->data.cursor, INT64_MAX}, {"seed", &seed, INT64_MAX},
+    };
+    for (size_t i = 0; i < OC_COUNT(counts); i++) OC_TRY(read_count(o, counts[i].key, counts[i].max, counts[i].out, where, err));
+    if (version != 1) return oc_fail(err, OC_ERR_FORMAT, "%s: version %lld; 1 was expected", where, (long long)version);
+    p->stage = (int)stage;
+    p->seed = (uint64_t)seed;
+    OC_TRY(oc_json_get_double(o, "seconds", 0, 1e12, &p->seconds, where, err));
+    return oc_json_get_double(o, "total_seconds", 0, 1e12, &p->total_seconds, where, err);
+}
 
 oc_status oc_checkpoint_load_position(const char *found, oc_position *p, oc_error *err) {
     char *path;
     json_t *o = NULL;
-    int version = 0;
-    OC_TRY(joined(&path, found, POSITION, err));
-    oc_status st;
     memset(p, 0, sizeof *p);
-    OC_GO(oc_json_load(&o, path, 1 << 20, err));
-    OC_GO(oc_json_get_int(o, "version", 1, 1, &version, path, err));
-    OC_GO(oc_json_get_int(o, "stage", 0, 1 << 20, &p->stage, path, err));
-    OC_GO(oc_json_get_double(o, "seconds", 0, 1e12, &p->seconds, path, err));
-    OC_GO(oc_json_get_double(o, "total_seconds", 0, 1e12, &p->total_seconds, path, err));
-    p->step = integer(o, "step");
-    p->updates = integer(o, "updates");
-    p->skipped = integer(o, "skipped");
-    p->samples = integer(o, "samples");
-    p->tokens = integer(o, "tokens");
-    p->labels = integer(o, "labels");
-    p->data.epoch = integer(o, "epoch");
-    p->data.cursor = integer(o, "cursor");
-    p->seed = (uint64_t)integer(o, "seed");
-    if (version != 1 || p->step < 0 || p->updates < 0 || p->data.epoch < 0 || p->data.cursor < 0)
-        st = oc_fail(err, OC_ERR_FORMAT, "%s: not a training state of this program (negative counts or no version)", path);
-done:
+    OC_TRY(joined(&path, found, POSITION, err));
+    oc_status st = oc_json_load(&o, path, 1 << 20, err);
+    if (st == OC_OK) st = read_position(p, o, path, err);
     json_decref(o);
     oc_free(path);
     return st;
