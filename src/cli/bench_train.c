@@ -130,7 +130,7 @@ static double cpu_seconds(void) {
 static void step(bench *b) {
     oc_loss l = oc_vlm_loss(&b->m, &b->batch, 1.0f / (float)b->batch.n_labels);
     b->loss = l.sum / l.n;
-    oc_optimizer_step(&b->optimizer, 1, b->loss);
+    oc_optimizer_step(&b->optimizer, 1, b->loss, 1);
     oc_vlm_weights_changed(&b->m, b->m.train);
 }
 

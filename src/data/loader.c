@@ -328,9 +328,11 @@ static int64_t unit_tokens(const oc_loader *l, workspace *w, unit_ref u, int64_t
     return n;
 }
 
-/* Where the batch that begins at `begin` ends: after `batch` units, with the epoch, or before the unit that does not fit. */
+/* Where the batch that begins at `begin` ends: after `batch` units, with the step or the epoch, or before the unit that does
+ * not fit. */
 static int64_t plan_end(const oc_loader *l, workspace *w, int64_t epoch, int64_t begin) {
     int64_t end = OC_MIN(begin + l->opt.batch, (int64_t)l->units_per_epoch), at = begin + 1;
+    if (l->opt.step > 0) end = OC_MIN(end, begin - begin % l->opt.step + l->opt.step);
     if (l->max_tokens >= (int64_t)l->max_seqs * l->opt.text.max_length) return end;
     for (int64_t n = unit_tokens(l, w, unit_of(l, w->order[begin]), epoch); at < end; at++) {
         n += unit_tokens(l, w, unit_of(l, w->order[at]), epoch);

@@ -46,6 +46,7 @@ typedef struct oc_loader_options {
     int n_sources;
     uint64_t seed;
     int batch;                 /* samples per batch (groups, when grouped) */
+    int step;                  /* no batch crosses a multiple of so many units of an epoch: what one optimizer step takes. 0: no such border */
     int max_tokens;            /* capacity of a batch, at least max_length: a batch is closed before the unit that would not fit.
                                 * 0: batch * max_length, grouped: * captions_per_image */
     bool group_by_image;       /* a unit is one picture with captions_per_image of its samples, drawn anew each epoch; the picture is encoded

@@ -94,9 +94,9 @@ oc_status oc_loop_run(oc_loop *l, oc_error *err) {
     l->optimizer->skipped = l->pos->skipped;
     while (!finished(l)) {
         double begin = oc_now(), factor = (double)oc_schedule_lr(l->schedule, 1.0, progress(l));
-        oc_step_result r = {.accuracy = -1};
+        oc_step_result r = {.accuracy = -1, .grad_scale = 1};
         OC_GO(l->step(l->ctx, &r, err));
-        if (oc_optimizer_step(l->optimizer, factor, r.loss)) {
+        if (oc_optimizer_step(l->optimizer, factor, r.loss, r.grad_scale)) {
             l->updated(l->ctx);
             smooth = isnan(smooth) ? r.loss : 0.95 * smooth + 0.05 * r.loss;
         } else oc_log(OC_LOG_WARN, "%s: step %lld skipped: loss or gradient is not finite", l->name, (long long)l->pos->step);

@@ -12,6 +12,7 @@
 /* What one optimizer step has seen. loss is the mean over the accumulated batch. */
 typedef struct oc_step_result {
     double loss, accuracy; /* accuracy < 0: not known */
+    double grad_scale;     /* what the accumulated gradients are to be multiplied by; 1 at the start */
     int64_t samples, tokens, labels;
 } oc_step_result;
 

@@ -52,11 +52,11 @@ static void update_ema(oc_optimizer *o) {
     }
 }
 
-bool oc_optimizer_step(oc_optimizer *o, double factor, double loss) {
+bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale) {
     oc_compute *c = o->compute;
     double sq = 0;
     for (int i = 0; i < o->n_ranges; i++) sq += c->ops.sum_squares(c, o->range[i].g, o->range[i].n);
-    o->last_norm = sqrt(sq);
+    o->last_norm = sqrt(sq) * scale;
     bool finite = isfinite(o->last_norm) && isfinite(loss);
     if (finite) {
         o->step++;
@@ -65,7 +65,7 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss) {
         for (int i = 0; i < o->n_ranges; i++) {
             oc_range *r = &o->range[i];
             oc_adamw a = {.lr = (float)(r->lr * factor), .beta1 = (float)o->opt.beta1, .beta2 = (float)o->opt.beta2, .eps = (float)o->opt.eps,
-                          .decay = r->decay ? (float)o->opt.weight_decay : 0, .grad_scale = (float)clip, .step = (int)o->step};
+                          .decay = r->decay ? (float)o->opt.weight_decay : 0, .grad_scale = (float)(clip * scale), .step = (int)o->step};
             c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
         }
         if (o->opt.ema > 0) update_ema(o);

@@ -37,8 +37,9 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
                                  bool with_unused, oc_error *err);
 void oc_optimizer_close(oc_optimizer *o);
 
-/* One update from the accumulated gradients, which are zero afterwards. factor: the schedule's value in (0, 1], times each
- * range's peak. False when the norm or the loss was not finite: nothing was changed then but the gradients. */
-bool oc_optimizer_step(oc_optimizer *o, double factor, double loss);
+/* One update from the accumulated gradients times `scale` (1 / labels where they are a sum over labels); they are zero
+ * afterwards. factor: the schedule's value in (0, 1], times each range's peak. False when the norm or the loss was not
+ * finite: nothing was changed then but the gradients. */
+bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale);
 
 #endif

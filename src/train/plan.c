@@ -10,8 +10,6 @@
 
 const char *const oc_role_names[OC_ROLE_COUNT] = {"weights", "gradients", "moments", "averages", "packed", "activations", "batches"};
 
-enum { BATCHES_AHEAD = 2 }; /* that the loader holds besides those of a step (oc_stage_open_loader) */
-
 /* ---- 1. Arithmetic -------------------------------------------------------------------------------------------------- */
 
 /* Floating-point operations of matrix products and attention, forward and backward. */
@@ -105,7 +103,7 @@ static oc_status count_memory(oc_plan_stage *p, const oc_stage_run *s, oc_error 
     }
     OC_TRY(packed_bytes(&p->memory[OC_ROLE_PACKED], s->m, s->train, err));
     p->memory[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, tokens, images, blocks, tokens, true);
-    p->memory[OC_ROLE_BATCHES] = (size_t)(s->accumulate + BATCHES_AHEAD) * batch_bytes(&s->m->cfg, tokens, images) +
+    p->memory[OC_ROLE_BATCHES] = (size_t)(OC_STAGE_AHEAD + s->run->recipe->data.loader_threads) * batch_bytes(&s->m->cfg, tokens, images) +
                                  ((size_t)s->run->recipe->data.cache_mb << 20);
     for (int i = 0; i < OC_ROLE_COUNT; i++) p->memory_total += p->memory[i];
     return OC_OK;
@@ -129,13 +127,15 @@ static oc_status forward_seconds(double *out, oc_vlm *m, const oc_batch *b, oc_e
 static oc_status judge_batch(oc_plan_stage *p, oc_stage_run *s, oc_error *err) {
     oc_batch *b;
     double forward = 0;
-    OC_TRY(oc_loader_next(s->loader, &b, NULL, err));
+    oc_loader_position after;
+    OC_TRY(oc_loader_next(s->loader, &b, &after, err));
     oc_spans_fill(b, s->mask);
-    const int n = s->accumulate;
+    const int64_t units = after.epoch > 0 ? p->units_per_epoch : after.cursor; /* of this micro-batch */
+    const double n = (double)OC_MIN(s->stage->batch, p->units_per_epoch) / (double)units;
     work w = batch_work(&s->m->cfg, b, s->train);
-    p->tokens_per_step = (double)n * b->N;
-    p->images_per_step = (double)n * b->n_images;
-    p->labels_per_step = (double)n * b->n_labels;
+    p->tokens_per_step = n * b->N;
+    p->images_per_step = n * b->n_images;
+    p->labels_per_step = n * b->n_labels;
     p->flops_per_step = n * w.step;
     oc_status st = forward_seconds(&forward, s->m, b, err);
     oc_loader_release(s->loader, b);

@@ -202,24 +202,23 @@ static oc_status open_model(text_run *t, oc_error *err) {
     oc_config_tokens(&cfg, t->run.tokenizer);
     if (cfg.eos_token < 0) return oc_fail(err, OC_ERR_ARG, "the tokenizer has no <|im_end|>, which ends texts and turns");
     OC_TRY(oc_vlm_create(&t->m, t->run.compute, &cfg, t->run.dtype, err));
+    if (t->r->length > t->m.decoder.max_rope)
+        return oc_fail(err, OC_ERR_ARG, "%s: pretrain_text.length is %d, but model.new.text.max_positions only %d", t->run.recipe->path, t->r->length, t->m.decoder.max_rope);
     oc_params_init(&t->m.params, (uint64_t)t->run.recipe->seed, ONLY_LM);
     return oc_vlm_set_trainable(&t->m, ONLY_LM, err);
 }
 
 static oc_status resume(text_run *t, oc_error *err) {
-    char *path, *found = NULL;
-    OC_TRY(oc_run_path(&t->run, "checkpoint", &path, err));
-    oc_status st = oc_checkpoint_find(path, &found, err);
+    char *found;
     oc_state_buffer b[2];
-    if (st == OC_OK && found) {
-        OC_GO(oc_checkpoint_load_position(found, &t->pos, err));
-        OC_GO(oc_weights_load(&t->m, found, ONLY_LM, err));
-        OC_GO(oc_checkpoint_load_buffers(found, b, buffers(t, b), err));
-        if ((size_t)t->pos.data.cursor >= t->c.n) st = oc_fail(err, OC_ERR_ARG, "%s: the texts have changed since this checkpoint", found);
-    }
+    OC_TRY(oc_run_resume(&t->run, &t->pos, &found, err));
+    if (!found) return OC_OK;
+    oc_status st;
+    OC_GO(oc_weights_load(&t->m, found, ONLY_LM, err));
+    OC_GO(oc_checkpoint_load_buffers(found, b, buffers(t, b), err));
+    if ((size_t)t->pos.data.cursor >= t->c.n) st = oc_fail(err, OC_ERR_ARG, "%s: the texts have changed since this checkpoint", found);
 done:
     oc_free(found);
-    oc_free(path);
     return st;
 }
 
@@ -248,7 +247,7 @@ oc_status oc_pretrain_text(const oc_recipe *recipe, const oc_train_options *opt,
     if (st != OC_OK) return st;
     OC_GO(open_model(&t, err));
     OC_GO(open_corpus(&t, err));
-    if (opt->resume) OC_GO(resume(&t, err));
+    OC_GO(resume(&t, err));
     OC_GO(train_text(&t, err));
     OC_GO(oc_run_path(&t.run, "model", &path, err));
     OC_GO(oc_model_save_atomic(path, &t.m, t.run.tokenizer, NULL, err));

@@ -235,6 +235,8 @@ static oc_status siglip_step(void *ctx, oc_step_result *r, oc_error *err) {
     int matches;
     OC_TRY(oc_loader_next(v->loader, &b, &v->pos.data, err));
     int B = b->n_seq;
+    if (b->n_images != B || b->n_blocks != B)
+        return oc_fail(err, OC_ERR_ARG, "pretrain_vision: %d texts of a batch show %d images in %d places; every sample must show one image once", B, b->n_images, b->n_blocks);
     take_words(v, b);
     image_pass image = image_fwd(v, b);
     text_pass text = text_fwd(v);
@@ -283,18 +285,13 @@ static oc_status save_checkpoint(void *ctx, oc_error *err) {
 }
 
 static oc_status resume(vision_run *v, oc_error *err) {
-    char *path, *found = NULL;
+    char *found;
     oc_state_buffer b[8];
-    OC_TRY(oc_run_path(&v->run, "checkpoint", &path, err));
-    oc_status st = oc_checkpoint_find(path, &found, err);
-    if (st == OC_OK && found) {
-        OC_GO(oc_checkpoint_load_position(found, &v->pos, err));
-        OC_GO(oc_weights_load(&v->vision, found, ONLY_VISION, err));
-        OC_GO(oc_checkpoint_load_buffers(found, b, buffers(v, b), err));
-    }
-done:
+    OC_TRY(oc_run_resume(&v->run, &v->pos, &found, err));
+    if (!found) return OC_OK;
+    oc_status st = oc_weights_load(&v->vision, found, ONLY_VISION, err);
+    if (st == OC_OK) st = oc_checkpoint_load_buffers(found, b, buffers(v, b), err);
     oc_free(found);
-    oc_free(path);
     return st;
 }
 
@@ -323,9 +320,8 @@ static oc_status train_vision(vision_run *v, oc_error *err) {
     v->optimizer = (oc_optimizer){.compute = v->run.compute, .opt = {.beta1 = r->optim.beta1, .beta2 = r->optim.beta2, .eps = r->optim.eps,
                                   .weight_decay = r->optim.weight_decay, .clip = r->optim.clip}};
     OC_TRY(add_ranges(v, err));
-    double epochs = r->budget.epochs > 0 ? r->budget.epochs : 1;
     int64_t units = oc_loader_units_per_epoch(v->loader);
-    int64_t steps = r->budget.minutes > 0 ? 0 : r->budget.steps > 0 ? r->budget.steps : (int64_t)ceil((double)units * epochs / v->B);
+    int64_t steps = r->budget.minutes > 0 ? 0 : r->budget.steps > 0 ? r->budget.steps : oc_steps_of_epochs(units, v->B, r->budget.epochs);
     oc_loop loop = {.label = "pretrain vision", .name = "pretrain_vision", .optimizer = &v->optimizer, .schedule = &r->optim.schedule.curve,
                     .total_steps = steps, .total_seconds = r->budget.minutes * 60, .pos = &v->pos, .save_every = r->save_every, .max_skipped = 25,
                     .output = &v->run.output, .ctx = v, .step = siglip_step, .updated = weights_updated, .save = save_checkpoint};
@@ -352,7 +348,7 @@ oc_status oc_pretrain_vision(const oc_recipe *recipe, const oc_train_options *op
     if (st != OC_OK) return st;
     OC_GO(oc_mixture_open(&v.mixture, &v.r->datasets, (uint64_t)recipe->seed, err));
     OC_GO(open_towers(&v, err));
-    if (opt->resume) OC_GO(resume(&v, err));
+    OC_GO(resume(&v, err));
     OC_GO(train_vision(&v, err));
     OC_GO(oc_run_path(&v.run, "model", &path, err));
     OC_GO(oc_model_save_atomic(path, &v.vision, NULL, NULL, err));

@@ -1,5 +1,6 @@
 #include "train/setup.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -24,11 +25,37 @@ static oc_status check_fresh(const oc_run *run, const char *log_path, oc_error *
     if (run->opt->resume || !oc_file_exists(log_path)) return OC_OK;
     if (!run->opt->overwrite)
         return oc_fail(err, OC_ERR_ARG, "%s holds an earlier run; --resume continues it, --overwrite starts anew, --out DIR goes elsewhere", run->out);
-    char *checkpoint;
-    OC_TRY(oc_run_path(run, "checkpoint", &checkpoint, err));
-    oc_status st = oc_remove_tree(checkpoint, err);
-    oc_free(checkpoint);
-    return st == OC_OK ? oc_remove_tree(log_path, err) : st;
+    static const char *const parts[] = {"checkpoint", "checkpoint.old", "checkpoint.new", "tensorboard", "log.jsonl"};
+    for (size_t i = 0; i < OC_COUNT(parts); i++) {
+        char *path;
+        OC_TRY(oc_run_path(run, parts[i], &path, err));
+        oc_status st = oc_remove_tree(path, err);
+        oc_free(path);
+        OC_TRY(st);
+    }
+    return OC_OK;
+}
+
+oc_status oc_run_resume(const oc_run *run, oc_position *pos, char **found, oc_error *err) {
+    char *path;
+    *found = NULL;
+    if (!run->opt->resume) return OC_OK;
+    OC_TRY(oc_run_path(run, "checkpoint", &path, err));
+    oc_status st = oc_checkpoint_find(path, found, err);
+    oc_free(path);
+    OC_TRY(st);
+    if (!*found) {
+        oc_log(OC_LOG_INFO, "%s: no checkpoint yet, starting from the beginning", run->out);
+        return OC_OK;
+    }
+    st = oc_checkpoint_load_position(*found, pos, err);
+    if (st == OC_OK && pos->seed != (uint64_t)run->recipe->seed)
+        st = oc_fail(err, OC_ERR_ARG, "%s: made with seed %llu, the recipe has %d; the order of the samples would be another one", *found, (unsigned long long)pos->seed,
+                     run->recipe->seed);
+    if (st == OC_OK) return OC_OK;
+    oc_free(*found);
+    *found = NULL;
+    return st;
 }
 
 oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir, oc_error *err) {
@@ -130,6 +157,11 @@ void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixtu
     lo->text.tokens_per_image = cfg->has_vision && cfg->has_text ? oc_config_tokens_per_image(cfg) : 1;
 }
 
+int64_t oc_steps_of_epochs(int64_t units, int batch, double epochs) {
+    int64_t per_epoch = (units + batch - 1) / batch;
+    return (int64_t)ceil((double)per_epoch * (epochs > 0 ? epochs : 1) - 1e-6);
+}
+
 /* ---- Configurations of fresh towers ---------------------------------------------------------------------------------- */
 
 void oc_config_new_vision(oc_config *c, const oc_recipe_new_vision *v) {
@@ -149,6 +181,5 @@ void oc_config_new_text(oc_config *c, const oc_recipe_new_text *t, const oc_toke
 void oc_config_tokens(oc_config *c, const oc_tokenizer *t) {
     c->eos_token = oc_tokenizer_token_id(t, "<|im_end|>");
     c->pad_token = oc_tokenizer_token_id(t, "<|endoftext|>");
-    int image = oc_tokenizer_token_id(t, OC_IMAGE_PLACEHOLDER);
-    if (image >= 0) c->image_token = image;
+    c->image_token = oc_tokenizer_token_id(t, OC_IMAGE_PLACEHOLDER);
 }

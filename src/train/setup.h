@@ -17,12 +17,15 @@ typedef struct oc_run {
     oc_train_output output;
 } oc_run;
 
-/* Opens compute, output folder and logs; the tokenizer from `tokenizer_dir`. Without resume, a folder that already holds
+/* Opens compute, output folder and logs; the tokenizer from `tokenizer_dir`, with an id for "<image>". Without resume, a folder that already holds
  * a run is refused unless overwrite. */
 oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir, oc_error *err);
 void oc_run_close(oc_run *run);
 /* OUT/name as a new string. */
 oc_status oc_run_path(const oc_run *run, const char *name, char **out, oc_error *err);
+
+/* Where to go on, if the run is to be resumed and has a checkpoint: *found is its folder (oc_free), else NULL. */
+oc_status oc_run_resume(const oc_run *run, oc_position *pos, char **found, oc_error *err);
 
 /* The data sets of a list, opened. */
 typedef struct oc_mixture {
@@ -36,6 +39,9 @@ void oc_mixture_close(oc_mixture *m);
 
 /* Loader options that follow from recipe and model; the caller adds batch sizes and template. */
 void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixture *mix, const oc_config *cfg);
+
+/* Optimizer steps of so many passes (0: one) over `units` samples; the last step of an epoch takes what is left of it. */
+int64_t oc_steps_of_epochs(int64_t units, int batch, double epochs);
 
 /* Fill one half of a configuration from the recipe's sizes. The vocabulary is the tokenizer's, padded to a multiple of 64. */
 void oc_config_new_vision(oc_config *c, const oc_recipe_new_vision *v);

@@ -5,6 +5,8 @@
 #include "train/assemble.h"
 #include "train/setup.h"
 
+enum { OC_STAGE_AHEAD = 3 }; /* batches that wait for the trainer, besides one in the hands of each loader thread */
+
 typedef struct oc_stage_run {
     oc_run *run;
     oc_vlm *m;
@@ -15,12 +17,10 @@ typedef struct oc_stage_run {
     oc_loader *loader;
     oc_optimizer optimizer;
     float *ema[OC_PART_COUNT];
-    int accumulate;      /* micro-batches per optimizer step */
-    oc_batch **pending;  /* [accumulate] */
     bool train[OC_PART_COUNT];
 } oc_stage_run;
 
-/* Sets what follows from stage and model: trainable parts, micro-batches, mask and template (kept in the model's
+/* Sets what follows from stage and model: trainable parts, mask and template (kept in the model's
  * configuration, so that it remembers how it was trained last). */
 void oc_stage_prepare(oc_stage_run *s);
 int oc_stage_micro_batch(const oc_recipe_stage *s);

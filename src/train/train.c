@@ -19,9 +19,11 @@ static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint
     if (!whole)
         return oc_assemble(m, run->compute, &run->recipe->model, run->tokenizer, (uint64_t)run->recipe->seed + SEED_WEIGHTS, run->dtype, err);
     OC_TRY(oc_weights_open(m, run->compute, whole, run->dtype, err));
-    if (m->cfg.has_vision && m->cfg.has_text) return OC_OK;
-    oc_vlm_close(m);
-    return oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder", whole);
+    oc_status st = OC_OK;
+    if (m->cfg.has_vision && m->cfg.has_text) st = oc_check_tokenizer(&m->cfg, run->tokenizer, err);
+    else st = oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder", whole);
+    if (st != OC_OK) oc_vlm_close(m);
+    return st;
 }
 
 /* ---- 2. One stage -------------------------------------------------------------------------------------------------- */
@@ -32,8 +34,7 @@ void oc_stage_prepare(oc_stage_run *s) {
     const oc_recipe_stage *st = s->stage;
     const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
     for (int i = 0; i < OC_PART_COUNT; i++) s->train[i] = lr[i] > 0;
-    s->accumulate = (st->batch + oc_stage_micro_batch(st) - 1) / oc_stage_micro_batch(st);
-    s->mask = st->mask <= OC_RECIPE_MASK_ISOLATED ? oc_mask_of_recipe[st->mask] : s->m->cfg.mask;
+    s->mask = st->mask == OC_RECIPE_MASK_OF_MODEL ? s->m->cfg.mask : oc_mask_of_recipe[st->mask];
     s->m->cfg.mask = s->mask; /* remembered with the model: this is how it was trained last */
     s->m->cfg.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
     s->m->cfg.no_system = !st->system_prompt;
@@ -48,7 +49,8 @@ oc_status oc_stage_open_loader(oc_stage_run *s, oc_error *err) {
     lo.max_tokens = st->max_tokens;
     lo.group_by_image = st->group_by_image;
     lo.captions_per_image = st->captions_per_image;
-    lo.ahead = s->accumulate + 2;
+    lo.step = st->batch;
+    lo.ahead = OC_STAGE_AHEAD;
     lo.text.template = s->m->cfg.template;
     lo.text.no_system = s->m->cfg.no_system;
     lo.text.token_drop = st->token_drop;
@@ -77,35 +79,32 @@ int64_t oc_stage_total_steps(const oc_stage_run *s) {
     const oc_recipe_budget *b = &s->stage->budget;
     if (b->minutes > 0) return 0;
     if (b->steps > 0) return b->steps;
-    double epochs = b->epochs > 0 ? b->epochs : 1;
-    return (int64_t)ceil((double)oc_loader_units_per_epoch(s->loader) * epochs / (double)s->stage->batch);
+    return oc_steps_of_epochs(oc_loader_units_per_epoch(s->loader), s->stage->batch, b->epochs);
 }
 
-/* Gradients of one whole batch: the loss is normalised by the labels of all its micro-batches. */
+/* Gradients of one whole batch, as a sum over its labels: how many these are is known after the last micro-batch, so that
+ * no more than one has to be held at a time. */
 static oc_status batch_step(void *ctx, oc_step_result *r, oc_error *err) {
     oc_stage_run *s = ctx;
-    int n = 0, labels = 0, correct = 0;
+    int64_t correct = 0;
     double sum = 0;
-    oc_status st = OC_OK;
-    for (; n < s->accumulate; n++) {
-        OC_GO(oc_loader_next(s->loader, &s->pending[n], &s->pos.data, err));
-        labels += s->pending[n]->n_labels;
-    }
-    for (int i = 0; i < n; i++) {
-        oc_batch *b = s->pending[i];
+    do {
+        oc_batch *b;
+        OC_TRY(oc_loader_next(s->loader, &b, &s->pos.data, err));
         oc_spans_fill(b, s->mask);
-        oc_loss l = oc_vlm_loss(s->m, b, labels ? 1.0f / (float)labels : 0);
+        oc_loss l = oc_vlm_loss(s->m, b, 1);
         sum += l.sum;
         correct += l.correct;
+        r->labels += l.n;
         r->samples += b->n_seq;
         r->tokens += b->N;
-    }
-    r->labels = labels;
-    r->loss = labels ? sum / labels : 0;
-    r->accuracy = labels ? (double)correct / labels : 0;
-done:
-    for (int i = 0; i < n; i++) oc_loader_release(s->loader, s->pending[i]);
-    return st;
+        oc_loader_release(s->loader, b);
+    } while (s->pos.data.cursor % s->stage->batch != 0); /* 0 at the end of an epoch */
+    double labels = (double)OC_MAX(r->labels, 1);
+    r->loss = sum / labels;
+    r->accuracy = (double)correct / labels;
+    r->grad_scale = 1 / labels;
+    return OC_OK;
 }
 
 static void weights_updated(void *ctx) {
@@ -179,20 +178,17 @@ static void close_stage(oc_stage_run *s) {
     oc_loader_close(s->loader);
     oc_mixture_close(&s->mixture);
     oc_optimizer_close(&s->optimizer);
-    oc_free(s->pending);
     for (int i = 0; i < OC_PART_COUNT; i++) {
         oc_free(s->ema[i]);
         s->ema[i] = NULL;
     }
     s->loader = NULL;
-    s->pending = NULL;
 }
 
 static oc_status open_stage(oc_stage_run *s, const char *resumed, oc_error *err) {
     const oc_recipe_stage *st = s->stage;
     const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
     oc_stage_prepare(s);
-    OC_TRY(oc_alloc_for(&s->pending, (size_t)s->accumulate * sizeof *s->pending, "batches", err));
     OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err)); /* moments start anew in each stage */
     OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
     OC_TRY(oc_mixture_open(&s->mixture, &st->datasets, (uint64_t)s->run->recipe->seed, err));
@@ -236,17 +232,6 @@ const char *oc_train_tokenizer(const oc_recipe_model *r) {
     return r->tokenizer ? r->tokenizer : r->init ? r->init : r->towers.text;
 }
 
-static oc_status find_resume(const oc_run *run, char **found, oc_error *err) {
-    char *path;
-    *found = NULL;
-    if (!run->opt->resume) return OC_OK;
-    OC_TRY(oc_run_path(run, "checkpoint", &path, err));
-    oc_status st = oc_checkpoint_find(path, found, err);
-    oc_free(path);
-    if (st == OC_OK && !*found) oc_log(OC_LOG_INFO, "%s: no checkpoint yet, starting from the beginning", run->out);
-    return st;
-}
-
 static oc_status run_stages(oc_stage_run *s, const char *resumed, oc_error *err) {
     const oc_recipe *r = s->run->recipe;
     int n = s->run->opt->only_stages > 0 ? OC_MIN(s->run->opt->only_stages, r->stages.n) : r->stages.n;
@@ -276,8 +261,7 @@ oc_status oc_train_run(const oc_recipe *recipe, const oc_train_options *opt, oc_
     OC_TRY(oc_run_open(&run, recipe, opt, oc_train_tokenizer(&recipe->model), err));
     oc_stage_run s = {.run = &run, .m = &m, .pos.seed = (uint64_t)recipe->seed};
     oc_status st;
-    OC_GO(find_resume(&run, &resumed, err));
-    if (resumed) OC_GO(oc_checkpoint_load_position(resumed, &s.pos, err));
+    OC_GO(oc_run_resume(&run, &s.pos, &resumed, err));
     OC_GO(open_model(&m, &run, resumed, err));
     OC_GO(run_stages(&s, resumed, err));
 done:
