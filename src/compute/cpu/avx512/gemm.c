@@ -1,5 +1,5 @@
-/* The f32 kernel of the blocked product (gemm/blocked.c): a unit of k is one float. It also multiplies bf16 operands,
- * widened while they are packed, on processors that have no bf16 instruction. */
+/* The f32 kernel of the blocked product (gemm/blocked.c): a unit of k is one float. It also multiplies bf16
+ * operands, widened while they are packed, on processors that have no bf16 instruction. */
 #include "compute/cpu/avx512/gemm_pack.h"
 #include "compute/cpu/avx512/gemm_tile.h"
 #include "compute/cpu/gemm/finish.h"
@@ -15,7 +15,8 @@ static inline __m512 read16(const oc_gemm_operand *from, oc_dtype t, size_t at, 
 }
 
 /* Rows of the source are columns of the panel: 16 x 16 pieces are transposed. */
-static void pack_transposed(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int units, int j0, int cols) {
+static void pack_transposed(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int units, int j0,
+                            int cols) {
     for (int j = 0; j < cols; j += 16)
         for (int u = 0; u < units; u += 16) {
             __m512 r[16];
@@ -29,7 +30,8 @@ static void pack_transposed(char *out, const oc_gemm_operand *from, oc_dtype t, 
         }
 }
 
-static void pack_rows(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int units, int j0, int cols) {
+static void pack_rows(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int units, int j0,
+                      int cols) {
     for (int u = 0; u < units; u++)
         for (int j = 0; j < cols; j += 16)
             _mm512_store_ps(out + ((size_t)u * OC_GEMM_PANEL + (size_t)j) * 4,
@@ -37,11 +39,13 @@ static void pack_rows(char *out, const oc_gemm_operand *from, oc_dtype t, int k0
 }
 
 static void pack(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int k, int j0, int cols) {
-    if (from->trans) pack_transposed(out, from, t, k0, k, j0, cols);
-    else pack_rows(out, from, t, k0, k, j0, cols);
+    if (from->trans)
+        pack_transposed(out, from, t, k0, k, j0, cols);
+    else
+        pack_rows(out, from, t, k0, k, j0, cols);
 }
 
-/* ---- A few rows (gemm_dots.h) ---------------------------------------------------------------------------------------- */
+/* ---- A few rows (gemm_dots.h) ---------------------------------------------------------------------- */
 
 enum { STEP = 16 };
 
@@ -56,14 +60,23 @@ OC_INLINE __m512i read_w(const void *p, size_t at, int n, oc_dtype type, oc_dtyp
 
 #include "compute/cpu/avx512/gemm_dots.h"
 
-static void dots(int rows, const void *a, size_t lda, const void *w, size_t ldw, oc_dtype type, oc_dtype t, int k, float *sums,
-                 size_t ld) {
-    if (type == OC_BF16) dots_by_rows(rows, OC_BF16, OC_F32, a, lda, w, ldw, k, sums, ld);
-    else if (t == OC_BF16) dots_by_rows(rows, OC_F32, OC_BF16, a, lda, w, ldw, k, sums, ld);
-    else dots_by_rows(rows, OC_F32, OC_F32, a, lda, w, ldw, k, sums, ld);
+static void dots(int rows, const void *a, size_t lda, const void *w, size_t ldw, oc_dtype type, oc_dtype t,
+                 int k, float *sums, size_t ld) {
+    if (type == OC_BF16)
+        dots_by_rows(rows, OC_BF16, OC_F32, a, lda, w, ldw, k, sums, ld);
+    else if (t == OC_BF16)
+        dots_by_rows(rows, OC_F32, OC_BF16, a, lda, w, ldw, k, sums, ld);
+    else
+        dots_by_rows(rows, OC_F32, OC_F32, a, lda, w, ldw, k, sums, ld);
 }
 
 const oc_gemm_kernel oc_avx512_gemm = {
-    .name = "avx512", .type = OC_F32, .unit = 1, .tile = tile, .pack = pack, .finish = finish, .dots = dots,
+    .name = "avx512",
+    .type = OC_F32,
+    .unit = 1,
+    .tile = tile,
+    .pack = pack,
+    .finish = finish,
+    .dots = dots,
     .softmax = {softmax_piece, softmax_scale},
 };

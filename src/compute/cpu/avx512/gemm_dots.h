@@ -1,13 +1,15 @@
-/* Products of a few rows, as in decoding: the rows of the weights are read where they lie, once, and not packed.
+/* Products of a few rows, as in decoding: the rows of the weights are read where they lie, once, and not
+ * packed.
  *
  *   sums[r, 0..3] = A[r] . W[0..3]     1 to 6 rows of A, 4 rows of W, both contiguous in k
  *
- * 4 x 6 sums of 16 lanes, 4 registers of W and 1 of A per STEP elements of k; then each sum's lanes are added. A few rows of A
- * are bound by memory (measured: 75 to 95% of its bandwidth), 16 and more run at 80 to 90% of the register peak. The including file defines
- *     enum { STEP = ... };                  elements of k per vector register
- *     static inline __m512i read_w(const void *p, size_t at, int n, oc_dtype type, oc_dtype t)    first n <= STEP, or 0
+ * 4 x 6 sums of 16 lanes, 4 registers of W and 1 of A per STEP elements of k; then each sum's lanes are
+ * added. A few rows of A are bound by memory (measured: 75 to 95% of its bandwidth), 16 and more run at 80 to
+ * 90% of the register peak. The including file defines
+ *     enum { STEP = ... };   elements of k per vector register
+ *     static inline __m512i read_w(const void *p, size_t at, int n, oc_dtype type, oc_dtype t)
  *     static inline __m512i read_a(const void *p, size_t at, int n)
- * and multiply_add (gemm_tile.h). */
+ * for the first n <= STEP elements, the rest being 0, and multiply_add (gemm_tile.h). */
 #ifndef OC_COMPUTE_CPU_AVX512_GEMM_DOTS_H
 #define OC_COMPUTE_CPU_AVX512_GEMM_DOTS_H
 
@@ -15,17 +17,17 @@
 
 enum { DOT_ROWS = 6, DOT_W = 4, AHEAD_ROWS = 16, AHEAD_BYTES = 4096 }; /* of prefetches */
 
-/* The sums of the lanes of four vectors. */
+/* The sums of the lanes of four vectors: first a b a b in each quarter, then a b c d, then over quarters. */
 OC_INLINE __m128 lane_sums(__m512 a, __m512 b, __m512 c, __m512 d) {
-    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); /* a b a b in each quarter */
+    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
     __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-    __m512 q = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee)); /* a b c d */
+    __m512 q = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
     __m256 h = _mm256_add_ps(_mm512_castps512_ps256(q), _mm512_extractf32x8_ps(q, 1));
     return _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
 }
 
-OC_INLINE void dots_of(const int rows, const oc_dtype type, const oc_dtype t, const void *a, size_t lda, const void *w,
-                       size_t ldw, int k, float *sums, size_t ld) {
+OC_INLINE void dots_of(const int rows, const oc_dtype type, const oc_dtype t, const void *a, size_t lda,
+                       const void *w, size_t ldw, int k, float *sums, size_t ld) {
     __m512 sum[DOT_ROWS][DOT_W];
     UNROLL
     for (int i = 0; i < rows; i++)
@@ -38,9 +40,9 @@ OC_INLINE void dots_of(const int rows, const oc_dtype type, const oc_dtype t, co
         for (int j = 0; j < DOT_W; j++) {
             size_t at = (size_t)j * ldw + (size_t)q;
             wv[j] = read_w(w, at, STEP, type, t);
-            _mm_prefetch((const char *)w + (at + AHEAD_ROWS * ldw) * oc_dtype_size(type), _MM_HINT_T1);
-            if (STEP * oc_dtype_size(type) > 64)
-                _mm_prefetch((const char *)w + (at + AHEAD_ROWS * ldw) * oc_dtype_size(type) + 64, _MM_HINT_T1);
+            const char *ahead = (const char *)w + (at + AHEAD_ROWS * ldw) * oc_dtype_size(type);
+            _mm_prefetch(ahead, _MM_HINT_T1);
+            if (STEP * oc_dtype_size(type) > 64) _mm_prefetch(ahead + 64, _MM_HINT_T1);
         }
         UNROLL
         for (int i = 0; i < rows; i++) {
@@ -61,9 +63,10 @@ OC_INLINE void dots_of(const int rows, const oc_dtype type, const oc_dtype t, co
         _mm_storeu_ps(sums + (size_t)i * ld, lane_sums(sum[i][0], sum[i][1], sum[i][2], sum[i][3]));
 }
 
-/* One row of A: W is read strictly in order, each sum in PARTS registers instead of 4 rows of W at a time, which the
- * processor's prefetchers follow at the full bandwidth of memory. */
-OC_INLINE void dots_of_one(const oc_dtype type, const oc_dtype t, const void *a, const void *w, size_t ldw, int k, float *sums) {
+/* One row of A: W is read strictly in order, each sum in PARTS registers instead of 4 rows of W at a time,
+ * which the processor's prefetchers follow at the full bandwidth of memory. */
+OC_INLINE void dots_of_one(const oc_dtype type, const oc_dtype t, const void *a, const void *w, size_t ldw,
+                           int k, float *sums) {
     enum { PARTS = 4 };
     __m512 sum[DOT_W];
     UNROLL
@@ -81,14 +84,15 @@ OC_INLINE void dots_of_one(const oc_dtype type, const oc_dtype t, const void *a,
                 part[p] = multiply_add(part[p], read_a(a, at, STEP), read_w(w, row + at, STEP, type, t));
             }
         for (; q < k; q += STEP)
-            part[0] = multiply_add(part[0], read_a(a, (size_t)q, k - q), read_w(w, row + (size_t)q, k - q, type, t));
+            part[0] = multiply_add(part[0], read_a(a, (size_t)q, k - q),
+                                   read_w(w, row + (size_t)q, k - q, type, t));
         sum[j] = _mm512_add_ps(_mm512_add_ps(part[0], part[1]), _mm512_add_ps(part[2], part[3]));
     }
     _mm_storeu_ps(sums, lane_sums(sum[0], sum[1], sum[2], sum[3]));
 }
 
-OC_INLINE void dots_by_rows(int rows, const oc_dtype type, const oc_dtype t, const void *a, size_t lda, const void *w,
-                            size_t ldw, int k, float *sums, size_t ld) {
+OC_INLINE void dots_by_rows(int rows, const oc_dtype type, const oc_dtype t, const void *a, size_t lda,
+                            const void *w, size_t ldw, int k, float *sums, size_t ld) {
     switch (rows) {
     case 1: dots_of_one(type, t, a, w, ldw, k, sums); break;
     case 2: dots_of(2, type, t, a, lda, w, ldw, k, sums, ld); break;

@@ -1,5 +1,5 @@
-/* The bf16 kernel of the blocked product (gemm/blocked.c): a unit of k is two neighbouring bf16 values, which VDPBF16PS
- * multiplies and adds to an f32 sum. Its adder rounds to nearest even and flushes denormals. */
+/* The bf16 kernel of the blocked product (gemm/blocked.c): a unit of k is two neighbouring bf16 values, which
+ * VDPBF16PS multiplies and adds to an f32 sum. Its adder rounds to nearest even and flushes denormals. */
 #include "compute/cpu/avx512/gemm_pack.h"
 #include "compute/cpu/avx512/gemm_tile.h"
 #include "compute/cpu/gemm/finish.h"
@@ -18,14 +18,16 @@ static inline __m512i read32(const oc_gemm_operand *from, size_t at, int n) {
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-/* Rows of the source are columns of the panel, so a unit lies side by side already: 16 x 16 units are transposed. */
+/* Rows of the source are columns of the panel, so a unit lies side by side already: 16 x 16 units are
+ * transposed. */
 static void pack_transposed(char *out, const oc_gemm_operand *from, int k0, int k, int j0, int cols) {
     for (int j = 0; j < cols; j += 16)
         for (int q = 0; q < k; q += 32) {
             __m512 r[16];
             for (int i = 0; i < 16; i++)
                 r[i] = j + i >= cols ? _mm512_setzero_ps()
-                                     : _mm512_castsi512_ps(read32(from, (size_t)(j0 + j + i) * from->ld + (size_t)(k0 + q), k - q));
+                                     : _mm512_castsi512_ps(read32(
+                                           from, (size_t)(j0 + j + i) * from->ld + (size_t)(k0 + q), k - q));
             v_transpose(r);
             int units = OC_MIN(16, (k - q + 1) / 2);
             for (int i = 0; i < units; i++)
@@ -64,11 +66,13 @@ static void pack_rows(char *out, const oc_gemm_operand *from, int k0, int k, int
 
 static void pack(char *out, const oc_gemm_operand *from, oc_dtype t, int k0, int k, int j0, int cols) {
     OC_UNUSED(t);
-    if (from->trans) pack_transposed(out, from, k0, k, j0, cols);
-    else pack_rows(out, from, k0, k, j0, cols);
+    if (from->trans)
+        pack_transposed(out, from, k0, k, j0, cols);
+    else
+        pack_rows(out, from, k0, k, j0, cols);
 }
 
-/* ---- A few rows (gemm_dots.h) ---------------------------------------------------------------------------------------- */
+/* ---- A few rows (gemm_dots.h) ---------------------------------------------------------------------- */
 
 enum { STEP = 32 };
 
@@ -83,13 +87,21 @@ OC_INLINE __m512i read_w(const void *p, size_t at, int n, oc_dtype type, oc_dtyp
 
 #include "compute/cpu/avx512/gemm_dots.h"
 
-static void dots(int rows, const void *a, size_t lda, const void *w, size_t ldw, oc_dtype type, oc_dtype t, int k, float *sums,
-                 size_t ld) {
-    if (type == OC_BF16) dots_by_rows(rows, OC_BF16, t, a, lda, w, ldw, k, sums, ld);
-    else dots_by_rows(rows, OC_F32, t, a, lda, w, ldw, k, sums, ld);
+static void dots(int rows, const void *a, size_t lda, const void *w, size_t ldw, oc_dtype type, oc_dtype t,
+                 int k, float *sums, size_t ld) {
+    if (type == OC_BF16)
+        dots_by_rows(rows, OC_BF16, t, a, lda, w, ldw, k, sums, ld);
+    else
+        dots_by_rows(rows, OC_F32, t, a, lda, w, ldw, k, sums, ld);
 }
 
 const oc_gemm_kernel oc_avx512bf16_gemm = {
-    .name = "avx512_bf16", .type = OC_BF16, .unit = 2, .tile = tile, .pack = pack, .finish = finish, .dots = dots,
+    .name = "avx512_bf16",
+    .type = OC_BF16,
+    .unit = 2,
+    .tile = tile,
+    .pack = pack,
+    .finish = finish,
+    .dots = dots,
     .softmax = {softmax_piece, softmax_scale},
 };

@@ -7,17 +7,19 @@
  *         for each panel:     sums[6, 64] += A[6, KC] B[KC, 64]
  *         after the last k:   finish 6 rows x 256 columns
  *
- * B is packed on the way, by each thread for its own columns; the panels of all of k are kept for the next task of the same
- * columns. That costs as much as 5 to 13 rows of products, so packed copies of weights are not kept in the handle:
- * they would save one per cent and cost a second and third copy of the model.
+ * B is packed on the way, by each thread for its own columns; the panels of all of k are kept for the next
+ * task of the same columns. That costs as much as 5 to 13 rows of products, so packed copies of weights are
+ * not kept in the handle: they would save one per cent and cost a second and third copy of the model.
  *
- * A is read in place where it lies row by row in the kernel's type. Otherwise (gradient of the weights, odd k of bf16, f32
- * kernel on bf16 data) it is packed like B, a panel holding 64 rows of A, and since either side is then used as often as
- * the other is long, the smaller side is packed once for all threads beforehand, and the larger one is the one that threads
- * pack and keep. k is worked off in chunks where the shared panels would be too large.
+ * A is read in place where it lies row by row in the kernel's type. Otherwise (gradient of the weights, odd k
+ * of bf16, f32 kernel on bf16 data) it is packed like B, a panel holding 64 rows of A, and since either side
+ * is then used as often as the other is long, the smaller side is packed once for all threads beforehand, and
+ * the larger one is the one that threads pack and keep. k is worked off in chunks where the shared panels
+ * would be too large.
  *
- * A thread owns a range of tasks that shares few panels with others; one that is done takes tasks from the others. k is
- * cut by sizes alone and each sum is made by one thread, so results do not depend on the threads. */
+ * A thread owns a range of tasks that shares few panels with others; one that is done takes tasks from the
+ * others. k is cut by sizes alone and each sum is made by one thread, so results do not depend on the
+ * threads. */
 #include <omp.h>
 #include <stdatomic.h>
 
@@ -33,7 +35,7 @@ enum {
     KC_PACKED = 256, /* with A packed: A[256, KC], B[KC, 256] and C[256, 256] share the second-level cache */
     UNIT_ROW = NR * 4, /* bytes of one unit of k in a panel */
     KEEP_BYTES = 8 << 20,
-    SHARED_BYTES = 32 << 20,
+    SHARED_BYTES = 8 << 20,
     CHUNK = 512, /* tokens, at least and in steps, of a gradient whose panels exceed that */
 };
 
@@ -41,32 +43,34 @@ enum {
 typedef struct side {
     oc_gemm_operand from; /* element (k, column) for B, (k, row) for A */
     int size, panels;     /* columns or rows altogether; those of one store */
-    char *shared;         /* all panels, made before the tasks, or NULL: each thread makes those of its task */
-    bool keep;            /* a thread's store holds all blocks of k, else the present one */
-    size_t bytes;         /* of a thread's store */
+    char *shared; /* all panels, made before the tasks, or NULL: each thread makes those of its task */
+    bool keep;    /* a thread's store holds all blocks of k, else the present one */
+    size_t bytes; /* of a thread's store */
 } side;
 
 typedef struct plan {
     const oc_gemm_kernel *kernel;
     const oc_gemm *g;
-    bool a_packed, direct;        /* direct: sums are made in C itself */
-    int kc, k_blocks;             /* elements of k per block, a multiple of the kernel's unit */
+    bool a_packed, direct; /* direct: sums are made in C itself */
+    int kc, k_blocks;      /* elements of k per block, a multiple of the kernel's unit */
     int threads, rows, row_tasks, col_tasks;
-    bool columns_first;           /* the order of tasks: a thread goes along columns first */
+    bool columns_first; /* the order of tasks: a thread goes along columns first */
     side a, b;
     size_t sum_bytes;
 } plan;
 
 static int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
-/* ---- The plan ------------------------------------------------------------------------------------------------------- */
+/* ---- The plan -------------------------------------------------------------------------------------- */
 
-/* Rows per task: few enough that all threads get the same number of tasks, where the matrix is large enough. */
+/* Rows per task: few enough that all threads get the same number of tasks, where the matrix is large enough.
+ */
 static void cut_rows(plan *p) {
     int m = p->g->m, threads = p->threads, step = p->a_packed ? NR : MR;
     int tasks = ceil_div(m, p->a_packed ? ROWS_PACKED : ROWS);
     while (tasks * p->col_tasks < 4 * threads && ceil_div(m, tasks) > 2 * ROWS_MIN) tasks++;
-    for (int i = 1; i < threads && tasks * p->col_tasks % threads && ceil_div(m, tasks) > 2 * ROWS_MIN; i++) tasks++;
+    for (int i = 1; i < threads && tasks * p->col_tasks % threads && ceil_div(m, tasks) > 2 * ROWS_MIN; i++)
+        tasks++;
     p->rows = ceil_div(ceil_div(m, tasks), step) * step;
     p->row_tasks = ceil_div(m, p->rows);
 }
@@ -101,13 +105,14 @@ static plan make_plan(const oc_compute *c, const oc_gemm_kernel *kernel, const o
     return p;
 }
 
-/* ---- Panels --------------------------------------------------------------------------------------------------------- */
+/* ---- Panels ---------------------------------------------------------------------------------------- */
 
 /* Packs panels j0/NR .. of one block of k to `to`. */
 static void pack_panels(const plan *p, char *to, const side *s, int k0, int k, int j0, int count) {
     size_t panel = (size_t)ceil_div(k, p->kernel->unit) * UNIT_ROW;
     for (int j = 0; j < count; j += NR)
-        p->kernel->pack(to + (size_t)(j / NR) * panel, &s->from, p->g->t, k0, k, j0 + j, OC_MIN(NR, count - j));
+        p->kernel->pack(to + (size_t)(j / NR) * panel, &s->from, p->g->t, k0, k, j0 + j,
+                        OC_MIN(NR, count - j));
 }
 
 /* Where the panels of the block of k at k0 begin, in a store of this many panels. */
@@ -129,12 +134,12 @@ static void share(oc_compute *c, const plan *p, side *s) {
         }
 }
 
-/* ---- Tasks ---------------------------------------------------------------------------------------------------------- */
+/* ---- Tasks ----------------------------------------------------------------------------------------- */
 
 /* What a thread goes through its tasks with. */
 typedef struct worker {
-    char *a, *b; /* stores */
-    float *sums; /* rows of OC_GEMM_GROUP */
+    char *a, *b;  /* stores */
+    float *sums;  /* rows of OC_GEMM_GROUP */
     int row, col; /* where the panels begin that the stores hold; -1: none */
 } worker;
 
@@ -144,7 +149,8 @@ typedef struct task {
 } task;
 
 /* The panels of one block of k, made if need be. */
-static const char *panels_of(const plan *p, const side *s, char *store, bool held, int k0, int k, int j0, int count) {
+static const char *panels_of(const plan *p, const side *s, char *store, bool held, int k0, int k, int j0,
+                             int count) {
     if (s->shared) {
         size_t panel = (size_t)ceil_div(k, p->kernel->unit) * UNIT_ROW;
         return s->shared + block_at(p, ceil_div(s->size, NR), k0) + (size_t)(j0 / NR) * panel;
@@ -168,11 +174,13 @@ static void multiply_rows(const plan *p, const task *t, float *sums, int i, int 
     size_t ldc = OC_GEMM_GROUP;
     if (p->direct) c = (float *)g->c + (size_t)(t->row0 + i) * g->ldc + (size_t)t->col0, ldc = g->ldc;
     for (int j = 0; j < t->cols; j += NR)
-        p->kernel->tile(rows, OC_MIN(NR, t->cols - j), units, a, a_row, a_unit, t->b + (size_t)(j / NR) * panel, c + j, ldc,
-                        k0 > 0 || (p->direct && g->accumulate));
+        p->kernel->tile(rows, OC_MIN(NR, t->cols - j), units, a, a_row, a_unit,
+                        t->b + (size_t)(j / NR) * panel, c + j, ldc, k0 > 0 || (p->direct && g->accumulate));
     if (p->direct || k0 + k < g->k) return;
-    if (g->sink) g->sink(g->sink_context, t->row0 + i, t->col0, rows, t->cols, c, ldc);
-    else p->kernel->finish(g, t->row0 + i, t->col0, rows, t->cols, c, ldc);
+    if (g->sink)
+        g->sink(g->sink_context, t->row0 + i, t->col0, rows, t->cols, c, ldc);
+    else
+        p->kernel->finish(g, t->row0 + i, t->col0, rows, t->cols, c, ldc);
 }
 
 static void run_task(const plan *p, worker *w, int index) {

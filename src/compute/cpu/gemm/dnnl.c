@@ -1,12 +1,12 @@
 /* oneDNN behind oc_gemm: one matmul primitive per shape, weights in the layout that oneDNN likes best.
  *
- * Making a primitive takes about 0.1 ms (the code generator's results are shared by shapes), executing one for a small
- * model not much more, and the number of tokens changes from step to step: primitives are kept in a small cache, the
- * one that was used longest ago is dropped first. A packed weight outlives them: its layout is asked for once, for
- * PACK_ROWS rows, and then given to the primitives of all other row counts.
+ * Making a primitive takes about 0.1 ms (the code generator's results are shared by shapes), executing one
+ * for a small model not much more, and the number of tokens changes from step to step: primitives are kept in
+ * a small cache, the one that was used longest ago is dropped first. A packed weight outlives them: its
+ * layout is asked for once, for PACK_ROWS rows, and then given to the primitives of all other row counts.
  *
- * oneDNN takes its number of threads from the OpenMP runtime (oc_cpu_use_threads). A call that it refuses is a broken
- * promise of the caller, who checked shapes and types: it aborts. */
+ * oneDNN takes its number of threads from the OpenMP runtime (oc_cpu_use_threads). A call that it refuses is
+ * a broken promise of the caller, who checked shapes and types: it aborts. */
 #include <dnnl.h>
 #include <string.h>
 
@@ -47,13 +47,14 @@ typedef struct pack {
 
 static dnnl_data_type_t type_of(oc_dtype t) { return t == OC_F32 ? dnnl_f32 : dnnl_bf16; }
 
-static void describe(dnnl_memory_desc_t *md, int64_t rows, int64_t cols, int32_t type, int64_t ld, bool trans) {
+static void describe(dnnl_memory_desc_t *md, int64_t rows, int64_t cols, int32_t type, int64_t ld,
+                     bool trans) {
     dnnl_dims_t dims = {rows, cols};
     dnnl_dims_t strides = {trans ? 1 : ld, trans ? ld : 1};
     CHECK(dnnl_memory_desc_init_by_strides(md, 2, dims, (dnnl_data_type_t)type, strides));
 }
 
-/* ---- The cache ------------------------------------------------------------------------------------------------------ */
+/* ---- The cache ------------------------------------------------------------------------------------- */
 
 static void clear(cache_entry *e) {
     if (e->used == 0) return;
@@ -89,11 +90,11 @@ static void give(dnnl_memory_t m, const void *data) {
     CHECK(dnnl_memory_set_data_handle(m, (void *)(uintptr_t)data));
 }
 
-/* ---- Products ------------------------------------------------------------------------------------------------------- */
+/* ---- Products -------------------------------------------------------------------------------------- */
 
 static dnnl_status_t matmul(dnnl_primitive_desc_t *pd, const oc_gemm_dnnl *d, const dnnl_memory_desc_t *a,
-                            const dnnl_memory_desc_t *b, const dnnl_memory_desc_t *bias, const dnnl_memory_desc_t *c,
-                            bool accumulate) {
+                            const dnnl_memory_desc_t *b, const dnnl_memory_desc_t *bias,
+                            const dnnl_memory_desc_t *c, bool accumulate) {
     dnnl_matmul_desc_t desc;
     dnnl_primitive_attr_t attr;
     dnnl_post_ops_t ops;
@@ -115,8 +116,10 @@ static void fill_matmul(oc_gemm_dnnl *d, cache_entry *e, const pack *packed) {
     dnnl_primitive_desc_t pd;
     describe(&a, k->m, k->k, k->a_type, k->lda, k->a_trans);
     describe(&c, k->m, k->n, k->c_type, k->ldc, false);
-    if (packed) b = packed->md;
-    else describe(&b, k->k, k->n, k->b_type, k->ldb, k->b_trans);
+    if (packed)
+        b = packed->md;
+    else
+        describe(&b, k->k, k->n, k->b_type, k->ldb, k->b_trans);
     CHECK(dnnl_memory_desc_init_by_tag(&bias, 2, bias_dims, dnnl_f32, dnnl_ab));
     CHECK(matmul(&pd, d, &a, &b, k->bias ? &bias : NULL, &c, k->accumulate));
     CHECK(dnnl_primitive_create(&e->primitive, pd));
@@ -133,7 +136,7 @@ static void execute(oc_gemm_dnnl *d, cache_entry *e, int count, const dnnl_exec_
     CHECK(dnnl_stream_wait(d->stream));
 }
 
-/* ---- Packed weights ------------------------------------------------------------------------------------------------- */
+/* ---- Packed weights -------------------------------------------------------------------------------- */
 
 static oc_gemm_view view_of(const oc_gemm *g) { return g->b.trans ? OC_GEMM_FORWARD : OC_GEMM_BACKWARD; }
 
@@ -157,8 +160,13 @@ static pack *new_pack(const oc_gemm_dnnl *d, const oc_gemm *g) {
 
 /* Copies the source, in its own type, into the layout and type of the pack. */
 static void refresh(oc_gemm_dnnl *d, const oc_gemm *g, const pack *p) {
-    cache_key key = {.n = g->n, .k = g->k, .ldb = (int64_t)g->b.ld, .b_trans = g->b.trans, .kind = REORDER,
-                     .a_type = type_of(g->t), .b_type = type_of(g->b.type)};
+    cache_key key = {.n = g->n,
+                     .k = g->k,
+                     .ldb = (int64_t)g->b.ld,
+                     .b_trans = g->b.trans,
+                     .kind = REORDER,
+                     .a_type = type_of(g->t),
+                     .b_type = type_of(g->b.type)};
     cache_entry *e = find(d, &key);
     if (e->used == 0) {
         dnnl_memory_desc_t from;
@@ -191,7 +199,7 @@ void oc_gemm_dnnl_pack_free(void *p) {
     oc_free(p);
 }
 
-/* ---- What gemm.c calls ---------------------------------------------------------------------------------------------- */
+/* ---- What gemm.c calls ----------------------------------------------------------------------------- */
 
 oc_gemm_dnnl *oc_gemm_dnnl_open(const oc_cpu_features *f) {
     if (f->amx) dnnl_set_max_cpu_isa(dnnl_cpu_isa_all); /* refused once oneDNN has chosen; it works without */
@@ -218,16 +226,28 @@ int oc_gemm_dnnl_cached(const oc_gemm_dnnl *d) {
 
 void oc_gemm_dnnl_run(oc_gemm_dnnl *d, const oc_gemm *g, const float *bias) {
     const pack *p = g->w ? packed(d, g) : NULL;
-    cache_key key = {.m = g->m, .n = g->n, .k = g->k, .lda = (int64_t)g->a.ld, .ldb = p ? 0 : (int64_t)g->b.ld,
-                     .ldc = (int64_t)g->ldc, .a_type = type_of(g->t), .b_type = type_of(g->t),
-                     .c_type = type_of(g->c_type), .kind = MATMUL, .a_trans = g->a.trans, .b_trans = g->b.trans,
-                     .packed = p != NULL, .bias = bias != NULL, .accumulate = g->accumulate};
+    cache_key key = {.m = g->m,
+                     .n = g->n,
+                     .k = g->k,
+                     .lda = (int64_t)g->a.ld,
+                     .ldb = p ? 0 : (int64_t)g->b.ld,
+                     .ldc = (int64_t)g->ldc,
+                     .a_type = type_of(g->t),
+                     .b_type = type_of(g->t),
+                     .c_type = type_of(g->c_type),
+                     .kind = MATMUL,
+                     .a_trans = g->a.trans,
+                     .b_trans = g->b.trans,
+                     .packed = p != NULL,
+                     .bias = bias != NULL,
+                     .accumulate = g->accumulate};
     cache_entry *e = find(d, &key);
     if (e->used == 0) fill_matmul(d, e, p);
     give(e->a, g->a.p);
     give(e->b, p ? p->data : g->b.p);
     give(e->c, g->c);
     if (bias) give(e->bias, bias);
-    dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c}, {DNNL_ARG_BIAS, e->bias}};
+    dnnl_exec_arg_t args[] = {
+        {DNNL_ARG_SRC, e->a}, {DNNL_ARG_WEIGHTS, e->b}, {DNNL_ARG_DST, e->c}, {DNNL_ARG_BIAS, e->bias}};
     execute(d, e, bias ? 4 : 3, args);
 }

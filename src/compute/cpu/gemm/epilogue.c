@@ -1,23 +1,31 @@
-/* What follows a product, for kernels that have no epilogue of their own: plain loops that a compiler vectorises.
+/* What follows a product, for kernels that have no epilogue of their own: plain loops that a compiler
+ * vectorises.
  *
- * exp, and from it tanh and erf, are polynomials without branches. Relative error of exp below 2e-7 on [-87, 88], where
- * it is clamped; absolute error of erf below 2e-7 (Abramowitz and Stegun 7.1.26). */
+ * exp, and from it tanh and erf, are polynomials without branches. Relative error of exp below 2e-7 on [-87,
+ * 88], where it is clamped; absolute error of erf below 2e-7 (Abramowitz and Stegun 7.1.26). */
 #include "compute/cpu/gemm/gemm.h"
 
-static inline float bits_to_f32(int32_t i) {
-    union { int32_t i; float f; } v = {i};
-    return v.f;
-}
-
-/* exp(x) = 2^k exp(r), |r| <= ln(2)/2, exp(r) by its Taylor polynomial of degree 7 in Horner form. */
+/* exp(x) = 2^k exp(r), |r| <= ln(2)/2, exp(r) by its Taylor polynomial of degree 7 in Horner form. Adding
+ * 1.5 * 2^23 rounds to an integer and leaves it in the low bits; of a NaN these bits mean nothing, but r stays
+ * NaN. */
 static inline float fast_exp(float x) {
-    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x; /* NaN stays NaN */
-    const float round = 12582912.0f; /* 1.5 * 2^23: adding it rounds to an integer */
-    float k = (x * 1.44269504f + round) - round;
+    const float round = 12582912.0f;
+    union {
+        float f;
+        uint32_t u;
+    } bits = {.f = round}, scale;
+    uint32_t zero = bits.u;
+    x = x < -87.0f ? -87.0f : x > 88.0f ? 88.0f : x;
+    bits.f = x * 1.44269504f + round;
+    float k = bits.f - round;
     float r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
-    float p = 1.0f + r * (1.0f + r * (0.5f + r * (1.66666667e-1f + r * (4.16666667e-2f + r * (8.33333333e-3f +
-              r * (1.38888889e-3f + r * 1.98412698e-4f))))));
-    return p * bits_to_f32(((int32_t)k + 127) << 23);
+    float p = 1.38888889e-3f + r * 1.98412698e-4f;
+    p = 8.33333333e-3f + r * p;
+    p = 4.16666667e-2f + r * p;
+    p = 1.66666667e-1f + r * p;
+    p = 1.0f + r * (1.0f + r * (0.5f + r * p));
+    scale.u = (bits.u - zero + 127u) << 23;
+    return p * scale.f;
 }
 
 static inline float gelu_tanh(float x) { /* x sigmoid(2u), since 1 + tanh(u) = 2 sigmoid(2u) */
@@ -28,7 +36,8 @@ static inline float gelu_tanh(float x) { /* x sigmoid(2u), since 1 + tanh(u) = 2
 static inline float gelu_erf(float x) {
     float z = (x < 0 ? -x : x) * 0.70710678f;
     float t = 1.0f / (1.0f + 0.3275911f * z);
-    float p = t * (0.254829592f + t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
+    float p = t * (0.254829592f +
+                   t * (-0.284496736f + t * (1.421413741f + t * (-1.453152027f + t * 1.061405429f))));
     float tail = 0.5f * p * fast_exp(-z * z); /* (1 - erf(z)) / 2 */
     return x * (x < 0 ? tail : 1.0f - tail);
 }
@@ -65,16 +74,15 @@ static void finish_piece(const oc_gemm *g, size_t at, int col, int n, float *v) 
     store(g->c, at, v, n, g->c_type);
 }
 
-void oc_gemm_finish(oc_compute *c, const oc_gemm *g, int row0, int rows, const float *sums) {
+void oc_gemm_finish(const oc_gemm *g, int row, int col, int rows, int cols, const float *sums, size_t ld) {
     enum { PIECE = 512 };
-#pragma omp parallel for num_threads(c->threads)
     for (int i = 0; i < rows; i++)
-        for (int col = 0; col < g->n; col += PIECE) {
+        for (int j = 0; j < cols; j += PIECE) {
             float v[PIECE];
-            int n = OC_MIN(PIECE, g->n - col);
-            const float *from = sums + (size_t)i * (size_t)g->n + (size_t)col;
-            for (int j = 0; j < n; j++) v[j] = from[j];
-            finish_piece(g, (size_t)(row0 + i) * g->ldc + (size_t)col, col, n, v);
+            int n = OC_MIN(PIECE, cols - j);
+            const float *from = sums + (size_t)i * ld + (size_t)j;
+            for (int q = 0; q < n; q++) v[q] = from[q];
+            finish_piece(g, (size_t)(row + i) * g->ldc + (size_t)(col + j), col + j, n, v);
         }
 }
 
@@ -96,7 +104,8 @@ static void softmax_scale(void *p, oc_dtype t, int n, float factor) {
     if (t == OC_F32)
         for (int j = 0; j < n; j++) ((float *)p)[j] *= factor;
     else
-        for (int j = 0; j < n; j++) ((uint16_t *)p)[j] = oc_f32_to_bf16(factor * oc_bf16_to_f32(((uint16_t *)p)[j]));
+        for (int j = 0; j < n; j++)
+            ((uint16_t *)p)[j] = oc_f32_to_bf16(factor * oc_bf16_to_f32(((uint16_t *)p)[j]));
 }
 
 const oc_gemm_softmax oc_gemm_softmax_portable = {softmax_piece, softmax_scale};

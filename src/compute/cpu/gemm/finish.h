@@ -1,5 +1,5 @@
-/* What follows a product, on sums that are still in the first-level cache. Text for one instruction set at a time, like the headers
- * of cpu/simd: <isa>/gemm.c includes simd/vec_<isa>.h and then this. */
+/* What follows a product, on sums that are still in the first-level cache. Text for one instruction set at a
+ * time, like the headers of cpu/simd: <isa>/gemm.c includes simd/vec_<isa>.h and then this. */
 #ifndef OC_COMPUTE_CPU_GEMM_FINISH_H
 #define OC_COMPUTE_CPU_GEMM_FINISH_H
 
@@ -26,8 +26,10 @@ OC_INLINE void finish_row(const oc_gemm *g, size_t at, int col, size_t n, const 
 static void finish(const oc_gemm *g, int row, int col, int rows, int cols, const float *sums, size_t ld) {
     for (size_t i = 0; i < (size_t)rows; i++) {
         size_t at = ((size_t)row + i) * g->ldc + (size_t)col;
-        if (g->c_type == OC_BF16) finish_row(g, at, col, (size_t)cols, sums + i * ld, OC_BF16);
-        else finish_row(g, at, col, (size_t)cols, sums + i * ld, OC_F32);
+        if (g->c_type == OC_BF16)
+            finish_row(g, at, col, (size_t)cols, sums + i * ld, OC_BF16);
+        else
+            finish_row(g, at, col, (size_t)cols, sums + i * ld, OC_F32);
     }
 }
 
@@ -47,17 +49,21 @@ static void softmax_piece(void *p, oc_dtype t, const float *z, int n, float *max
     vf highest = first;
     V_EACH(j, k, 0, (size_t)n, {
         vf v = v_get(z, j, k, OC_F32);
-        if (k < VL) v = v + (first - v_first(first, k)); /* what lies behind the last one counts as the first */
+        if (k < VL)
+            v = v + (first - v_first(first, k)); /* what lies behind the last one counts as the first */
         highest = v_max(highest, v);
     });
     *max = v_highest(highest);
-    *sum = t == OC_BF16 ? exponentials(p, z, (size_t)n, *max, OC_BF16) : exponentials(p, z, (size_t)n, *max, OC_F32);
+    *sum = t == OC_BF16 ? exponentials(p, z, (size_t)n, *max, OC_BF16)
+                        : exponentials(p, z, (size_t)n, *max, OC_F32);
 }
 
 static void softmax_scale(void *p, oc_dtype t, int n, float factor) {
     const vf f = v_set1(factor);
-    if (t == OC_BF16) V_EACH(j, k, 0, (size_t)n, { v_put(p, j, k, f * v_get(p, j, k, OC_BF16), OC_BF16); });
-    else V_EACH(j, k, 0, (size_t)n, { v_put(p, j, k, f * v_get(p, j, k, OC_F32), OC_F32); });
+    if (t == OC_BF16)
+        V_EACH(j, k, 0, (size_t)n, { v_put(p, j, k, f * v_get(p, j, k, OC_BF16), OC_BF16); });
+    else
+        V_EACH(j, k, 0, (size_t)n, { v_put(p, j, k, f * v_get(p, j, k, OC_F32), OC_F32); });
 }
 
 #endif

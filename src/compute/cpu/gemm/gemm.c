@@ -1,7 +1,7 @@
 /* Choosing what multiplies, and the memory that products keep. */
 #include "compute/cpu/gemm/gemm.h"
 
-/* ---- State of one oc_compute ---------------------------------------------------------------------------------------- */
+/* ---- State of one oc_compute ----------------------------------------------------------------------- */
 
 static void close_state(oc_compute *c) {
     oc_gemm_state *s = oc_cpu_of(c)->gemm;
@@ -31,7 +31,21 @@ void *oc_gemm_buffer(oc_compute *c, oc_gemm_buffer_id id, size_t bytes) {
     return s->buffer[id];
 }
 
-/* ---- oneDNN --------------------------------------------------------------------------------------------------------- */
+/* ---- Kernels --------------------------------------------------------------------------------------- */
+
+/* The blocked kernel of this processor for products of type t, or NULL. */
+static const oc_gemm_kernel *kernel_of(const oc_compute *c, oc_dtype t) {
+#if defined(__x86_64__)
+    const oc_cpu_features *f = &oc_cpu_of(c)->features;
+    if (t == OC_BF16 && f->avx512_bf16) return &oc_avx512bf16_gemm;
+    if (f->avx512) return &oc_avx512_gemm;
+#else
+    OC_UNUSED(c), OC_UNUSED(t);
+#endif
+    return NULL;
+}
+
+/* ---- oneDNN ---------------------------------------------------------------------------------------- */
 
 static oc_gemm_dnnl *dnnl_of(oc_compute *c) {
     oc_gemm_state *s = oc_gemm_state_of(c);
@@ -57,7 +71,8 @@ static void gradient_widened(oc_compute *c, const oc_gemm *g) {
     }
 }
 
-/* Weights of a bf16 product count as rounded to bf16, also where they are multiplied as f32: what to pack then. */
+/* Weights of a bf16 product count as rounded to bf16, also where they are multiplied as f32: what to pack
+ * then. */
 static const float *rounded_weights(oc_compute *c, const oc_matrix *w) {
     size_t n = (size_t)w->d.rows * (size_t)w->d.cols;
     float *r = oc_gemm_buffer(c, OC_GEMM_BUFFER_B, n * sizeof *r);
@@ -67,11 +82,22 @@ static const float *rounded_weights(oc_compute *c, const oc_matrix *w) {
     return r;
 }
 
+/* Rows row0.. of C from their sums [rows, n]. */
+static void finish(oc_compute *c, const oc_gemm *g, int row0, int rows, const float *sums) {
+    const oc_gemm_kernel *kernel = kernel_of(c, g->t);
+    void (*one)(const oc_gemm *, int, int, int, int, const float *, size_t) =
+        kernel ? kernel->finish : oc_gemm_finish;
+#pragma omp parallel for num_threads(oc_cpu_team(c, (size_t)rows *(size_t)g->n))
+    for (int i = 0; i < rows; i++)
+        one(g, row0 + i, 0, 1, g->n, sums + (size_t)i * (size_t)g->n, (size_t)g->n);
+}
+
 /* In chunks of rows: widen A where needed, multiply into an f32 buffer, finish from there. */
 static void run_dnnl_in_chunks(oc_compute *c, const oc_gemm *g, bool widen) {
     enum { CHUNK = 256 };
     oc_gemm part = *g;
-    part.c = oc_gemm_buffer(c, OC_GEMM_BUFFER_C, (size_t)OC_MIN(CHUNK, g->m) * (size_t)g->n * sizeof(float));
+    part.c = oc_gemm_buffer(c, OC_GEMM_BUFFER_C,
+                            ((size_t)OC_MIN(CHUNK, g->m) * (size_t)g->n + OC_GEMM_SLACK) * sizeof(float));
     part.c_type = OC_F32;
     part.ldc = (size_t)g->n;
     part.accumulate = false;
@@ -87,7 +113,7 @@ static void run_dnnl_in_chunks(oc_compute *c, const oc_gemm *g, bool widen) {
             part.t = OC_F32;
         }
         oc_gemm_dnnl_run(dnnl_of(c), &part, NULL);
-        oc_gemm_finish(c, g, i, part.m, part.c);
+        finish(c, g, i, part.m, part.c);
     }
 }
 
@@ -95,34 +121,24 @@ static void run_dnnl(oc_compute *c, const oc_gemm *g) {
     bool widen = g->t == OC_BF16 && !oc_cpu_of(c)->features.avx512_bf16;
     bool plain = !g->e || (g->e->act == OC_ACT_NONE && !g->e->pre_act && !g->e->residual);
     oc_cpu_use_threads(c);
-    if (g->a.trans && widen) gradient_widened(c, g);
-    else if (plain && !widen) oc_gemm_dnnl_run(dnnl_of(c), g, g->e ? g->e->bias : NULL);
-    else run_dnnl_in_chunks(c, g, widen);
+    if (g->a.trans && widen)
+        gradient_widened(c, g);
+    else if (plain && !widen)
+        oc_gemm_dnnl_run(dnnl_of(c), g, g->e ? g->e->bias : NULL);
+    else
+        run_dnnl_in_chunks(c, g, widen);
 }
 
-/* ---- The choice ----------------------------------------------------------------------------------------------------- */
-
-/* The blocked kernel of this processor for products of type t, or NULL. */
-static const oc_gemm_kernel *kernel_of(const oc_compute *c, oc_dtype t) {
-#if defined(__x86_64__)
-    const oc_cpu_features *f = &oc_cpu_of(c)->features;
-    if (t == OC_BF16 && f->avx512_bf16) return &oc_avx512bf16_gemm;
-    if (f->avx512) return &oc_avx512_gemm;
-#else
-    OC_UNUSED(c), OC_UNUSED(t);
-#endif
-    return NULL;
-}
-
-bool oc_gemm_packs(const oc_compute *c, oc_dtype t) { return kernel_of(c, t) == NULL; }
+/* ---- The choice ------------------------------------------------------------------------------------ */
 
 const oc_gemm_softmax *oc_gemm_softmax_of(const oc_compute *c, oc_dtype t) {
     const oc_gemm_kernel *kernel = kernel_of(c, t);
     return kernel ? &kernel->softmax : &oc_gemm_softmax_portable;
 }
 
-/* Rows up to which it is better to read W in place: packing it costs as much as about 13 rows, the sums over lanes as much
- * as about 60 more elements of k (bench_gemm "few rows"). W of another type is converted once per 6 rows. */
+/* Rows up to which it is better to read W in place: packing it costs as much as about 13 rows, the sums over
+ * lanes as much as about 60 more elements of k (bench_gemm "few rows"). W of another type is converted once
+ * per 6 rows. */
 static int few_rows(const oc_gemm *g) {
     enum { AT_LEAST = 6, OTHER_TYPE = OC_GEMM_FEW / 2 };
     return OC_MIN(OC_MAX(g->k / 5, AT_LEAST), g->b.type == g->t ? OC_GEMM_FEW : OTHER_TYPE);
@@ -136,13 +152,21 @@ bool oc_gemm_can(const oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {
 
 oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g) {
     if (g->m <= few_rows(g) && oc_gemm_can(c, g, OC_GEMM_DOTS)) return OC_GEMM_DOTS;
-    return oc_gemm_can(c, g, OC_GEMM_BLOCKED) ? OC_GEMM_BLOCKED : OC_GEMM_DNNL;
+    bool tiles = g->t == OC_BF16 && oc_cpu_of(c)->features.amx;
+    return oc_gemm_can(c, g, OC_GEMM_BLOCKED) && !tiles ? OC_GEMM_BLOCKED : OC_GEMM_DNNL;
+}
+
+bool oc_gemm_packs(const oc_compute *c, oc_dtype t) {
+    return oc_gemm_choose(c, &(oc_gemm){.m = 2 * OC_GEMM_FEW, .n = 1, .k = 1, .t = t}) == OC_GEMM_DNNL;
 }
 
 void oc_gemm_run_on(oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {
-    if (engine == OC_GEMM_BLOCKED) oc_gemm_blocked(c, kernel_of(c, g->t), g);
-    else if (engine == OC_GEMM_DOTS) oc_gemm_few(c, kernel_of(c, g->t), g);
-    else run_dnnl(c, g);
+    if (engine == OC_GEMM_BLOCKED)
+        oc_gemm_blocked(c, kernel_of(c, g->t), g);
+    else if (engine == OC_GEMM_DOTS)
+        oc_gemm_few(c, kernel_of(c, g->t), g);
+    else
+        run_dnnl(c, g);
 }
 
 void oc_gemm_run(oc_compute *c, const oc_gemm *g) { oc_gemm_run_on(c, g, oc_gemm_choose(c, g)); }

@@ -13,21 +13,40 @@ static void linear_fwd(oc_compute *c, void *y, int ldy, const void *x, int ldx, 
                        const oc_epilogue *e) {
     if (N == 0) return;
     oc_gemm_run(c, &(oc_gemm){
-        .m = N, .n = w->d.rows, .k = w->d.cols, .t = w->d.t, .a = {x, w->d.t, false, (size_t)ldx}, .b = weight(w, true),
-        .c = y, .c_type = w->d.t, .ldc = (size_t)ldy, .e = e, .w = w,
-    });
+                       .m = N,
+                       .n = w->d.rows,
+                       .k = w->d.cols,
+                       .t = w->d.t,
+                       .a = {x, w->d.t, false, (size_t)ldx},
+                       .b = weight(w, true),
+                       .c = y,
+                       .c_type = w->d.t,
+                       .ldc = (size_t)ldy,
+                       .e = e,
+                       .w = w,
+                   });
 }
 
 static void linear_bwd_x(oc_compute *c, void *dx, int lddx, const void *dy, int lddy, oc_matrix *w, int N,
                          bool accumulate) {
     if (N == 0) return;
     oc_gemm_run(c, &(oc_gemm){
-        .m = N, .n = w->d.cols, .k = w->d.rows, .t = w->d.t, .a = {dy, w->d.t, false, (size_t)lddy}, .b = weight(w, false),
-        .c = dx, .c_type = w->d.t, .ldc = (size_t)lddx, .accumulate = accumulate, .w = w,
-    });
+                       .m = N,
+                       .n = w->d.cols,
+                       .k = w->d.rows,
+                       .t = w->d.t,
+                       .a = {dy, w->d.t, false, (size_t)lddy},
+                       .b = weight(w, false),
+                       .c = dx,
+                       .c_type = w->d.t,
+                       .ldc = (size_t)lddx,
+                       .accumulate = accumulate,
+                       .w = w,
+                   });
 }
 
-/* db[r] += sum over n of dy[n,r], in ascending n within stripes of tokens that do not depend on the threads. */
+/* db[r] += sum over n of dy[n,r], in ascending n within stripes of tokens that do not depend on the threads.
+ */
 static void bias_gradient(oc_compute *c, float *db, const void *dy, size_t ld, oc_dtype t, int N, int rows) {
     enum { BLOCK = 64 };
 #pragma omp parallel for num_threads(c->threads)
@@ -41,7 +60,8 @@ static void bias_gradient(oc_compute *c, float *db, const void *dy, size_t ld, o
                 if (t == OC_F32)
                     for (int r = 0; r < len; r++) part[r] += ((const float *)dy)[at + (size_t)r];
                 else
-                    for (int r = 0; r < len; r++) part[r] += oc_bf16_to_f32(((const uint16_t *)dy)[at + (size_t)r]);
+                    for (int r = 0; r < len; r++)
+                        part[r] += oc_bf16_to_f32(((const uint16_t *)dy)[at + (size_t)r]);
             }
             for (int r = 0; r < len; r++) sum[r] += part[r];
         }
@@ -49,18 +69,26 @@ static void bias_gradient(oc_compute *c, float *db, const void *dy, size_t ld, o
     }
 }
 
-static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx, oc_dtype t,
-                         int N, int rows, int cols) {
+static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, int lddy, const void *x,
+                         int ldx, oc_dtype t, int N, int rows, int cols) {
     if (N == 0) return;
     if (db) bias_gradient(c, db, dy, (size_t)lddy, t, N, rows);
     if (!dw) return;
     oc_gemm_run(c, &(oc_gemm){
-        .m = rows, .n = cols, .k = N, .t = t, .a = {dy, t, true, (size_t)lddy}, .b = {x, t, false, (size_t)ldx},
-        .c = dw, .c_type = OC_F32, .ldc = (size_t)cols, .accumulate = true,
-    });
+                       .m = rows,
+                       .n = cols,
+                       .k = N,
+                       .t = t,
+                       .a = {dy, t, true, (size_t)lddy},
+                       .b = {x, t, false, (size_t)ldx},
+                       .c = dw,
+                       .c_type = OC_F32,
+                       .ldc = (size_t)cols,
+                       .accumulate = true,
+                   });
 }
 
-/* ---- Handles ---------------------------------------------------------------------------------------------------------- */
+/* ---- Handles --------------------------------------------------------------------------------------- */
 
 static oc_matrix *matrix_create(oc_compute *c, const oc_matrix_desc *d) {
     oc_matrix *w = oc_calloc(1, sizeof *w);
