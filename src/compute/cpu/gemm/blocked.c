@@ -164,8 +164,9 @@ static void multiply_rows(const plan *p, const task *t, float *sums, int i, int 
     const oc_gemm *g = p->g;
     int units = ceil_div(k, p->kernel->unit);
     size_t panel = (size_t)units * UNIT_ROW, a_row = 4, a_unit = UNIT_ROW;
-    const char *a = t->a + (size_t)(i / NR) * panel + (size_t)(i % NR) * 4;
-    if (!p->a_packed) {
+    const char *a;
+    if (p->a_packed) a = t->a + (size_t)(i / NR) * panel + (size_t)(i % NR) * 4;
+    else {
         size_t size = oc_dtype_size(g->a.type);
         a = (const char *)g->a.p + ((size_t)(t->row0 + i) * g->a.ld + (size_t)k0) * size;
         a_row = g->a.ld * size, a_unit = 4;
