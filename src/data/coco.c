@@ -136,10 +136,25 @@ oc_status oc_dataset_read_karpathy(oc_dataset *d, oc_error *err) {
 
 /* ---- VQA: {"image", "question", "answer" | "answers": [...], "type"?} ---------------------------------------------- */
 
+/* An element of "answers": a text, or as the official files have it an object that holds one. */
+static const char *answer_text(const json_t *a) { return json_string_value(json_is_object(a) ? json_object_get(a, "answer") : a); }
+
+/* What is trained on. */
 static const char *first_answer(const json_t *o) {
     const json_t *a = json_object_get(o, "answer");
-    if (!a) a = json_array_get(json_object_get(o, "answers"), 0);
-    return json_string_value(a);
+    return a ? json_string_value(a) : answer_text(json_array_get(json_object_get(o, "answers"), 0));
+}
+
+/* What an evaluation compares with. */
+static oc_status add_answers(oc_dataset *d, const json_t *list, size_t index, int line, oc_error *err) {
+    size_t i;
+    const json_t *a;
+    json_array_foreach((json_t *)(uintptr_t)list, i, a) {
+        const char *text = answer_text(a);
+        if (!text) return oc_fail(err, OC_ERR_FORMAT, "%s:%d: record %zu: answers[%zu] is no text", d->opt.json, line, index, i);
+        OC_TRY(oc_dataset_add_answer(d, text, err));
+    }
+    return OC_OK;
 }
 
 static bool is_yes_no(const char *s) {
@@ -157,7 +172,8 @@ static oc_status read_vqa_record(oc_dataset *d, const json_t *o, size_t index, i
         return oc_fail(err, OC_ERR_FORMAT, "%s:%d: record %zu: \"image\", \"question\" and \"answer\" (or \"answers\") must be there", d->opt.json, line, index);
     if (!oc_path_is_contained(image)) return oc_fail(err, OC_ERR_FORMAT, "%s:%d: record %zu: the picture's name leaves the picture folder", d->opt.json, line, index);
     if (!id_text(id, sizeof id, json_object_get(o, "question_id"))) snprintf(id, sizeof id, "#%zu", index);
-    return add_pair(d, id, image, question, answer, type ? type : is_yes_no(answer) ? "yesno" : "open", err);
+    OC_TRY(add_pair(d, id, image, question, answer, type ? type : is_yes_no(answer) ? "yesno" : "open", err));
+    return add_answers(d, json_object_get(o, "answers"), index, line, err);
 }
 
 oc_status oc_dataset_read_vqa(oc_dataset *d, oc_error *err) {

@@ -50,7 +50,7 @@ static oc_status no_memory(oc_error *err) { return oc_fail(err, OC_ERR_NOMEM, "o
 oc_status oc_dataset_begin(oc_dataset *d, const char *id, const char *system, const char *question_type, oc_error *err) {
     if (!grow((void **)&d->record, d->n_records, &d->record_capacity, sizeof *d->record)) return no_memory(err);
     dataset_record *r = &d->record[d->n_records++];
-    *r = (dataset_record){.first_image = d->n_images, .first_turn = d->n_turns};
+    *r = (dataset_record){.first_image = d->n_images, .first_turn = d->n_turns, .first_answer = d->n_answers};
     r->id = oc_dataset_store(d, id, strlen(id));
     r->system = system ? oc_dataset_store(d, system, strlen(system)) : NULL;
     r->question_type = question_type ? oc_dataset_store(d, question_type, strlen(question_type)) : NULL;
@@ -75,6 +75,15 @@ oc_status oc_dataset_add_turn(oc_dataset *d, bool assistant, const char *text, s
             if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
     d->turn[d->n_turns++] = (oc_turn){assistant, s};
     d->record[d->n_records - 1].n_turns++;
+    return OC_OK;
+}
+
+oc_status oc_dataset_add_answer(oc_dataset *d, const char *text, oc_error *err) {
+    if (!grow((void **)&d->answer, d->n_answers, &d->answer_capacity, sizeof *d->answer)) return no_memory(err);
+    const char *s = oc_dataset_store(d, text, strlen(text));
+    if (!s) return no_memory(err);
+    d->answer[d->n_answers++] = s;
+    d->record[d->n_records - 1].n_answers++;
     return OC_OK;
 }
 
@@ -232,6 +241,7 @@ void oc_dataset_close(oc_dataset *d) {
     oc_free(d->record);
     oc_free(d->image);
     oc_free(d->turn);
+    oc_free(d->answer);
     oc_free(d->grouped);
     oc_free(d->group);
     oc_free(d);
@@ -243,7 +253,7 @@ void oc_dataset_sample(const oc_dataset *d, size_t i, oc_sample *out) {
     OC_ASSERT(i < d->n_records);
     const dataset_record *r = &d->record[i];
     *out = (oc_sample){.id = r->id, .image = r->n_images ? d->image + r->first_image : NULL, .n_images = r->n_images, .n_turns = r->n_turns,
-                       .turn = d->turn + r->first_turn, .system = r->system, .question_type = r->question_type};
+                       .turn = d->turn + r->first_turn, .answer = d->answer + r->first_answer, .n_answers = r->n_answers, .system = r->system, .question_type = r->question_type};
 }
 
 oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size, void **owned, oc_error *err) {

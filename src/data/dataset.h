@@ -35,6 +35,8 @@ typedef struct oc_sample {
     const oc_turn *turn;      /* human, assistant, human, ... and assistant last */
     const char *system;       /* NULL: none */
     const char *question_type; /* VQA files: "yesno", "open", ...; else NULL */
+    const char *const *answer; /* [n_answers] VQA files with "answers": all that people gave, the first one is the turn; else none */
+    int n_answers;
 } oc_sample;
 
 typedef struct oc_dataset oc_dataset; /* immutable once open; shared by threads */

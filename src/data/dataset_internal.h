@@ -7,17 +7,17 @@
 #include "data/image_store.h"
 
 typedef struct dataset_record {
-    size_t first_image, first_turn;
-    int n_images, n_turns;
+    size_t first_image, first_turn, first_answer;
+    int n_images, n_turns, n_answers;
     const char *id, *system, *question_type;
 } dataset_record;
 
 struct oc_dataset {
     oc_dataset_options opt;
     dataset_record *record;
-    const char **image;
+    const char **image, **answer;
     oc_turn *turn;
-    size_t n_records, n_images, n_turns, record_capacity, image_capacity, turn_capacity;
+    size_t n_records, n_images, n_turns, n_answers, record_capacity, image_capacity, turn_capacity, answer_capacity;
     struct string_block *strings;
     oc_image_store *store;
     size_t *grouped; /* sample indices, those of one picture together */
@@ -30,6 +30,7 @@ const char *oc_dataset_store(oc_dataset *d, const char *s, size_t n); /* NULL wh
 oc_status oc_dataset_begin(oc_dataset *d, const char *id, const char *system, const char *question_type, oc_error *err);
 oc_status oc_dataset_add_image(oc_dataset *d, const char *name, oc_error *err);
 oc_status oc_dataset_add_turn(oc_dataset *d, bool assistant, const char *text, size_t len, oc_error *err);
+oc_status oc_dataset_add_answer(oc_dataset *d, const char *text, oc_error *err); /* of several that people gave */
 
 /* The line on which the next record begins. */
 int oc_dataset_record_line(const oc_json_reader *r);

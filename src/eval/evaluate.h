@@ -6,7 +6,8 @@
  *     oc_evaluation_free(&e);
  *
  * Captions: one per picture, from the prompt of its first sample; the references are the last answers of all samples
- * that show it. Questions: every sample's last question, its last answer being the reference.
+ * that show it. Questions: every sample's last question; the references are the answers that
+ * people gave, or the sample's last answer.
  * The prompt is rendered as in training (the configuration remembers template and system turn), and a picture that
  * several prompts of a batch show is encoded once. */
 #ifndef OC_EVAL_EVALUATE_H

@@ -36,26 +36,28 @@ static void list_items(oc_evaluation *e, const oc_dataset *d) {
     }
 }
 
-static const char *last_answer(const oc_dataset *d, size_t sample) {
+/* The k-th item's references into ref (NULL: only counted). Returns how many. */
+static size_t item_references(const oc_evaluation *e, const oc_dataset *d, size_t k, const char **ref) {
+    oc_image_group g;
     oc_sample s;
-    oc_dataset_sample(d, sample, &s);
-    return s.turn[s.n_turns - 1].text;
+    oc_dataset_sample(d, e->item[k].sample, &s);
+    oc_dataset_group(d, e->item[k].group, &g);
+    const bool captions = e->task == OC_EVAL_CAPTION, several = !captions && s.n_answers > 0;
+    size_t n = captions ? (size_t)g.n : several ? (size_t)s.n_answers : 1;
+    for (size_t i = 0; ref && i < n; i++) {
+        if (captions) oc_dataset_sample(d, g.sample[i], &s);
+        ref[i] = several ? s.answer[i] : s.turn[s.n_turns - 1].text;
+    }
+    return n;
 }
 
 static oc_status list_references(oc_evaluation *e, const oc_dataset *d, oc_error *err) {
-    const bool all = e->task == OC_EVAL_CAPTION;
-    oc_image_group g;
-    for (size_t k = 0; k < e->n; k++) {
-        oc_dataset_group(d, e->item[k].group, &g);
-        e->n_references += all ? (size_t)g.n : 1;
-    }
+    for (size_t k = 0; k < e->n; k++) e->n_references += item_references(e, d, k, NULL);
     OC_TRY(oc_alloc_for(&e->references, e->n_references * sizeof *e->references, "the references", err));
     const char **ref = e->references;
-    for (size_t k = 0; k < e->n; k++) {
-        oc_dataset_group(d, e->item[k].group, &g);
+    for (size_t k = 0; k < e->n; k++, ref += e->item[k - 1].n_references) {
         e->item[k].reference = ref;
-        e->item[k].n_references = all ? (size_t)g.n : 1;
-        for (size_t i = 0; i < e->item[k].n_references; i++) *ref++ = last_answer(d, all ? g.sample[i] : e->item[k].sample);
+        e->item[k].n_references = item_references(e, d, k, ref);
     }
     return OC_OK;
 }

@@ -46,6 +46,13 @@ head -12 "$tmp/data/qa.jsonl" >"$tmp/qa12.jsonl"
 is "f1" "$(printf %.6g "$(number f1 <"$tmp/q.json")")" "$(printf %.6g "$(number f1 <"$tmp/score.json")")"
 [ "$(number images_encoded <"$tmp/q.json")" -lt 5 ] || fail "a picture with several questions is encoded more than once"
 
+# several answers: VQA accuracy counts them all
+sed 's/"answer":"\([^"]*\)"/"answers":["nothing","\1",{"answer":"\1"},"\1","\1"]/' "$tmp/qa12.jsonl" >"$tmp/data/several.jsonl"
+"$program" eval "$model" --data "$tmp/data/several.jsonl" --kind vqa "${short[@]}" --json --out "$tmp/q5" >"$tmp/q5.json" || fail "several answers"
+is "references" "$(number references <"$tmp/q5.json")" 60
+"$program" score --task vqa --references "$tmp/data/several.jsonl" --results "$tmp/q5/results.json" --json >"$tmp/score.json"
+is "f1 of several answers" "$(printf %.6g "$(number f1 <"$tmp/q5.json")")" "$(printf %.6g "$(number f1 <"$tmp/score.json")")"
+
 "$program" eval --constant "${vqa[@]}" --json --quiet | grep -q '"per_type"' || fail "constant answer"
 "$program" eval --constant "${captions[@]}" --json --quiet >"$tmp/c.json" || fail "constant caption"
 best=$(sed -n 's/.*"candidates": [0-9]*, "caption": "\([^"]*\)".*/\1/p' "$tmp/c.json")
