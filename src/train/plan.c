@@ -8,8 +8,6 @@
 #include "model/weights.h"
 #include "train/stage.h"
 
-const char *const oc_role_names[OC_ROLE_COUNT] = {"weights", "gradients", "moments", "averages", "packed", "activations", "batches"};
-
 /* ---- 1. Arithmetic -------------------------------------------------------------------------------------------------- */
 
 /* Floating-point operations of matrix products and attention, forward and backward. */
@@ -83,28 +81,10 @@ static oc_status packed_bytes(size_t *out, const oc_vlm *m, const bool train[OC_
     return OC_OK;
 }
 
-static size_t batch_bytes(const oc_config *c, int tokens, int images) {
-    size_t S = (size_t)c->vision.image_size;
-    return (size_t)tokens * 5 * sizeof(int32_t) + (size_t)images * 3 * S * S * sizeof(float);
-}
-
 static oc_status count_memory(oc_plan_stage *p, const oc_stage_run *s, oc_error *err) {
-    int tokens, seqs, blocks, images;
-    const oc_params *w = &s->m->params;
-    oc_loader_capacity(s->loader, &tokens, &seqs, &blocks, &images);
-    for (int i = 0; i < OC_PART_COUNT; i++) {
-        size_t bytes = w->n[i] * sizeof(float);
-        p->memory[OC_ROLE_WEIGHTS] += bytes;
-        if (!s->train[i]) continue;
-        p->trainable += w->n_values[i];
-        p->memory[OC_ROLE_GRADIENTS] += bytes;
-        p->memory[OC_ROLE_MOMENTS] += 2 * bytes;
-        if (s->stage->ema > 0) p->memory[OC_ROLE_AVERAGES] += bytes;
-    }
+    oc_stage_memory(p->memory, s);
     OC_TRY(packed_bytes(&p->memory[OC_ROLE_PACKED], s->m, s->train, err));
-    p->memory[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, tokens, images, blocks, tokens, true);
-    p->memory[OC_ROLE_BATCHES] = (size_t)(OC_STAGE_AHEAD + s->run->recipe->data.loader_threads) * batch_bytes(&s->m->cfg, tokens, images) +
-                                 ((size_t)s->run->recipe->data.cache_mb << 20);
+    for (int i = 0; i < OC_PART_COUNT; i++) p->trainable += s->train[i] ? s->m->params.n_values[i] : 0;
     for (int i = 0; i < OC_ROLE_COUNT; i++) p->memory_total += p->memory[i];
     return OC_OK;
 }

@@ -6,18 +6,6 @@
 
 #include "train/train.h"
 
-typedef enum {
-    OC_ROLE_WEIGHTS,     /* float32 */
-    OC_ROLE_GRADIENTS,
-    OC_ROLE_MOMENTS,     /* two of AdamW */
-    OC_ROLE_AVERAGES,    /* with ema */
-    OC_ROLE_PACKED,      /* copies of matrices for the products */
-    OC_ROLE_ACTIVATIONS, /* the arena of the largest batch */
-    OC_ROLE_BATCHES,     /* of the loader, and its picture cache */
-    OC_ROLE_COUNT
-} oc_role;
-extern const char *const oc_role_names[OC_ROLE_COUNT];
-
 typedef struct oc_plan_stage {
     const char *name;           /* of the recipe */
     size_t trainable;           /* parameters */

@@ -207,7 +207,7 @@ static const oc_setting recipe_table[] = {
     INT(oc_recipe, "seed", seed, "0..2147483647", "1", "of weights, order and augmentation"),
     INT(oc_recipe, "threads", threads, "0..1024", "0", "0: all cores"),
     WORD(oc_recipe, "dtype", dtype, "auto|f32|bf16", "auto", "arithmetic; auto: bf16 where the processor multiplies it"),
-    {.key = "memory", .kind = SET_BYTES, .offset = offsetof(oc_recipe, memory_bytes), .help = "most memory to plan with; default: the machine's"},
+    {.key = "memory", .kind = SET_BYTES, .offset = offsetof(oc_recipe, memory_bytes), .help = "a stage that would need more is refused before it starts; default: no limit"},
     GROUP(oc_recipe, "model", model, model_table, "where the weights come from"),
     GROUP(oc_recipe, "data", data, data_table, "what all datasets share"),
     LIST(oc_recipe, "stages", stages, stage_table, oc_recipe_stage, "run by `ocellus train`, in this order"),

@@ -180,7 +180,7 @@ typedef struct oc_recipe {
     const char *out; /* relative to the current folder */
     int seed, threads; /* threads 0: all cores */
     oc_recipe_dtype dtype;
-    size_t memory_bytes; /* 0: no limit but the machine's */
+    size_t memory_bytes; /* 0: no limit */
     oc_recipe_model model;
     oc_recipe_data data;
     oc_list stages; /* of oc_recipe_stage */

@@ -28,6 +28,10 @@ int oc_stage_micro_batch(const oc_recipe_stage *s);
 oc_status oc_stage_open_loader(oc_stage_run *s, oc_error *err);
 int64_t oc_stage_total_steps(const oc_stage_run *s); /* 0: by the clock */
 
+/* Bytes by role, without packed copies of matrices (those depend on the processor and are made as they are used). The
+ * model's `train` is set and the loader is open. */
+void oc_stage_memory(size_t memory[OC_ROLE_COUNT], const oc_stage_run *s);
+
 /* Where the tokenizer of a run is: named, else beside the weights. */
 const char *oc_train_tokenizer(const oc_recipe_model *r);
 

@@ -69,6 +69,41 @@ static oc_status open_ema(oc_stage_run *s, oc_error *err) {
     return OC_OK;
 }
 
+const char *const oc_role_names[OC_ROLE_COUNT] = {"weights", "gradients", "moments", "averages", "packed", "activations", "batches"};
+
+static size_t batch_bytes(const oc_config *c, int tokens, int images) {
+    size_t S = (size_t)c->vision.image_size;
+    return (size_t)tokens * 5 * sizeof(int32_t) + (size_t)images * 3 * S * S * sizeof(float);
+}
+
+void oc_stage_memory(size_t memory[OC_ROLE_COUNT], const oc_stage_run *s) {
+    int tokens, seqs, blocks, images;
+    const oc_recipe_data *d = &s->run->recipe->data;
+    oc_loader_capacity(s->loader, &tokens, &seqs, &blocks, &images);
+    memset(memory, 0, OC_ROLE_COUNT * sizeof *memory);
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        size_t bytes = s->m->params.n[i] * sizeof(float);
+        memory[OC_ROLE_WEIGHTS] += bytes;
+        if (!s->train[i]) continue;
+        memory[OC_ROLE_GRADIENTS] += bytes;
+        memory[OC_ROLE_MOMENTS] += 2 * bytes;
+        if (s->stage->ema > 0) memory[OC_ROLE_AVERAGES] += bytes;
+    }
+    memory[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, tokens, images, blocks, tokens, true);
+    memory[OC_ROLE_BATCHES] = (size_t)(OC_STAGE_AHEAD + d->loader_threads) * batch_bytes(&s->m->cfg, tokens, images) + oc_loader_cache_bytes(s->loader);
+}
+
+/* A stage that would need more than the recipe's `memory` is refused before it takes it. */
+static oc_status check_memory(const oc_stage_run *s, oc_error *err) {
+    size_t memory[OC_ROLE_COUNT], total = 0, limit = s->run->recipe->memory_bytes;
+    if (!limit) return OC_OK;
+    oc_stage_memory(memory, s);
+    for (int i = 0; i < OC_ROLE_COUNT; i++) total += memory[i];
+    if (total <= limit) return OC_OK;
+    return oc_fail(err, OC_ERR_NOMEM, "%s: stage %s needs %.2f GiB (activations %.2f), more than memory: %.2f GiB; a smaller micro_batch, max_tokens or max_length needs less",
+                   s->run->recipe->path, s->stage->name, (double)total / (1 << 30), (double)memory[OC_ROLE_ACTIVATIONS] / (1 << 30), (double)limit / (1 << 30));
+}
+
 static oc_status reserve(oc_stage_run *s, oc_error *err) {
     int tokens, seqs, blocks, images;
     oc_loader_capacity(s->loader, &tokens, &seqs, &blocks, &images);
@@ -189,10 +224,12 @@ static oc_status open_stage(oc_stage_run *s, const char *resumed, oc_error *err)
     const oc_recipe_stage *st = s->stage;
     const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
     oc_stage_prepare(s);
-    OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err)); /* moments start anew in each stage */
-    OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
     OC_TRY(oc_mixture_open(&s->mixture, &st->datasets, (uint64_t)s->run->recipe->seed, err));
     OC_TRY(oc_stage_open_loader(s, err));
+    memcpy(s->m->train, s->train, sizeof s->m->train); /* what the plan of activations depends on */
+    OC_TRY(check_memory(s, err));
+    OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err)); /* moments start anew in each stage */
+    OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
     OC_TRY(open_ema(s, err));
     s->optimizer = (oc_optimizer){.compute = s->run->compute, .opt = {.beta1 = st->optim.beta1, .beta2 = st->optim.beta2, .eps = st->optim.eps,
                                   .weight_decay = st->optim.weight_decay, .clip = st->optim.clip, .ema = st->ema}};

@@ -245,11 +245,26 @@ static void memory_runs_out(void **state) {
     remove_run("memory");
 }
 
+/* `memory` refuses a stage before it takes what it may not, and lets through what fits. */
+static void a_memory_limit_is_kept(void **state) {
+    OC_UNUSED(state);
+    const char *stages = "stages:\n" STAGE("a", "steps: 1, batch: 4, train: {lm: 1e-3}");
+    char recipe[2048];
+    snprintf(recipe, sizeof recipe, "memory: 512 KiB\n" RUN_HEAD RUN_NEW "%s", stages);
+    assert_int_equal(run_with(oc_train_run, recipe, "limit", NULL), OC_ERR_NOMEM);
+    has("stage a needs");
+    has("micro_batch");
+    remove_run("limit");
+    snprintf(recipe, sizeof recipe, "memory: 64 MiB\n" RUN_HEAD RUN_NEW "%s", stages);
+    run(recipe, "limit", NULL);
+    remove_run("limit");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(learns_and_freezes), cmocka_unit_test(a_divided_batch_is_the_batch), cmocka_unit_test(budgets), cmocka_unit_test(bad_samples),
         cmocka_unit_test(a_folder_is_not_overwritten), cmocka_unit_test(continued_models), cmocka_unit_test(only_the_first_stages),
-        cmocka_unit_test(memory_runs_out),
+        cmocka_unit_test(memory_runs_out), cmocka_unit_test(a_memory_limit_is_kept),
     };
     return cmocka_run_group_tests(tests, runs_setup, runs_teardown);
 }
