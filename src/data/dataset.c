@@ -253,7 +253,8 @@ void oc_dataset_sample(const oc_dataset *d, size_t i, oc_sample *out) {
     OC_ASSERT(i < d->n_records);
     const dataset_record *r = &d->record[i];
     *out = (oc_sample){.id = r->id, .image = r->n_images ? d->image + r->first_image : NULL, .n_images = r->n_images, .n_turns = r->n_turns,
-                       .turn = d->turn + r->first_turn, .answer = d->answer + r->first_answer, .n_answers = r->n_answers, .system = r->system, .question_type = r->question_type};
+                       .turn = d->turn + r->first_turn, .answer = r->n_answers ? d->answer + r->first_answer : NULL,
+                       .n_answers = r->n_answers, .system = r->system, .question_type = r->question_type};
 }
 
 oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size, void **owned, oc_error *err) {
