@@ -4,8 +4,8 @@
  *   sums[r, 0..3] = A[r] . W[0..3]     1 to 6 rows of A, 4 rows of W, both contiguous in k
  *
  * 4 x 6 sums of 16 lanes, 4 registers of W and 1 of A per STEP elements of k; then each sum's lanes are
- * added. A few rows of A are bound by memory (measured: 75 to 95% of its bandwidth), 16 and more run at 80 to
- * 90% of the register peak. The including file defines
+ * added. A few rows of A are bound by memory (measured on one thread: 1 row
+ * reads at 80 to 93% of it, 2 to 6 at 64 to 96, 7 and 8 at 46 to 73), 16 to 128 run at 79 to 89% of the register peak. The including file defines
  *     enum { STEP = ... };   elements of k per vector register
  *     static inline __m512i read_w(const void *p, size_t at, int n, oc_dtype type, oc_dtype t)
  *     static inline __m512i read_a(const void *p, size_t at, int n)
