@@ -14,7 +14,7 @@
 
 /* Lanes 0..n-1 of 16; n may be negative or larger than 16. */
 static inline __mmask16 lanes(int n) {
-    return n >= 16 ? (__mmask16)0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1u);
+    return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u);
 }
 
 /* 16 values at element `at`, as f32; lanes outside of the mask are 0 and their memory is not touched. */
