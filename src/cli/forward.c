@@ -24,8 +24,8 @@ static const oc_option options[] = {
     OC_MODEL_OPTIONS(opt.model),
     {0}};
 
-/* The prompt's tokens, pictures expanded. */
-static oc_status tokens(const oc_session *s, oc_chat_tokens *out, oc_error *err) {
+/* TEXT as it is, pictures expanded. */
+static oc_status raw_tokens(const oc_session *s, oc_chat_tokens *out, oc_error *err) {
     oc_text_options to = oc_prompt_text_options(&s->model.cfg, s->tokenizer);
     oc_chat_tokens t = {0};
     oc_strbuf text = {0};
@@ -35,21 +35,18 @@ static oc_status tokens(const oc_session *s, oc_chat_tokens *out, oc_error *err)
     oc_strbuf_puts(&text, opt.prompt);
     st = text.failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompt") : OC_OK;
     OC_GO(st);
-    if (opt.raw) {
-        bool images = opt.image.n > 0 || places;
-        OC_GO(oc_chat_render_raw(s->tokenizer, text.data, images, true, &t, err));
-        if (t.n_images != opt.image.n) st = oc_fail(err, OC_ERR_ARG, "%d pictures are given, but the prompt has places for %d", opt.image.n, t.n_images);
-        OC_GO(st);
-        OC_GO(oc_expand_images(&t, &to, opt.image.n, "prompt", out, err));
-    } else {
-        const oc_turn turn[] = {{false, text.data}, {true, ""}};
-        const oc_sample sample = {.id = "prompt", .n_images = opt.image.n, .n_turns = 2, .turn = turn, .system = s->system};
-        OC_GO(oc_sample_prompt(&sample, &to, out, err));
-    }
+    OC_GO(oc_chat_render_raw(s->tokenizer, text.data, opt.image.n > 0 || places, true, &t, err));
+    if (t.n_images != opt.image.n) st = oc_fail(err, OC_ERR_ARG, "%d pictures are given, but the prompt has places for %d", opt.image.n, t.n_images);
+    OC_GO(st);
+    OC_GO(oc_expand_images(&t, &to, opt.image.n, "prompt", out, err));
 done:
     oc_strbuf_free(&text);
     oc_chat_tokens_free(&t);
     return st;
+}
+
+static oc_status tokens(const oc_session *s, oc_chat_tokens *out, oc_error *err) {
+    return opt.raw ? raw_tokens(s, out, err) : oc_prompt_question(&s->model.cfg, s->tokenizer, s->system, opt.prompt, opt.image.n, out, err);
 }
 
 static oc_status pack(const oc_session *s, oc_batch *b, oc_error *err) {

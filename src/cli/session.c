@@ -57,28 +57,14 @@ oc_status oc_session_needs_vlm(const oc_session *s, const char *dir, oc_error *e
     return oc_fail(err, OC_ERR_ARG, "%s: a lone %s; ocellus init joins a vision encoder and a decoder", dir, c->has_text ? "decoder" : "vision encoder");
 }
 
-/* What a foreign model's chat template puts in by itself. */
-static oc_status foreign_system(oc_session *s, const char *dir, oc_error *err) {
-    OC_TRY(oc_chat_template_check(dir, &s->system, err));
-    s->model.cfg.no_system = s->system == NULL;
-    return OC_OK;
-}
-
 oc_status oc_session_set_prompt(oc_session *s, const char *dir, const oc_prompt_settings *p, oc_error *err) {
     oc_config *c = &s->model.cfg;
     if (p->template) c->template = p->template == 1 ? OC_TEMPLATE_CHAT : OC_TEMPLATE_PLAIN;
     if (c->template == OC_TEMPLATE_PLAIN) return OC_OK;
     if (p->no_system) return c->no_system = true, OC_OK;
-    if (!p->system) return c->own ? OC_OK : foreign_system(s, dir, err);
+    if (!p->system) return oc_prompt_foreign_system(c, dir, &s->system, err);
     s->system = oc_strdup(p->system);
     return s->system ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the system turn");
-}
-
-/* "<image>\n" + question, unless the question places the picture itself. */
-static oc_status place_image(oc_strbuf *out, const char *question, bool image, oc_error *err) {
-    if (image && !strstr(question, OC_IMAGE_PLACEHOLDER)) oc_strbuf_puts(out, OC_IMAGE_PLACEHOLDER "\n");
-    oc_strbuf_puts(out, question);
-    return out->failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompt") : OC_OK;
 }
 
 static oc_status pack_prompts(const oc_session *s, oc_batch *b, const oc_chat_tokens *prompt, int n, bool images, oc_error *err) {
@@ -97,19 +83,13 @@ static oc_status pack_prompts(const oc_session *s, oc_batch *b, const oc_chat_to
 
 oc_status oc_session_ask(const oc_session *s, oc_batch *b, const char *question, char *const *image, int n, oc_error *err) {
     const oc_config *c = &s->model.cfg;
-    oc_strbuf text = {0};
     oc_chat_tokens prompt = {0};
-    oc_text_options to = oc_prompt_text_options(c, s->tokenizer);
     oc_status st;
     memset(b, 0, sizeof *b);
-    OC_GO(place_image(&text, question, image != NULL, err));
-    const oc_turn turn[] = {{false, text.data}, {true, ""}};
-    const oc_sample sample = {.id = "prompt", .n_images = image != NULL, .n_turns = 2, .turn = turn, .system = s->system};
-    OC_GO(oc_sample_prompt(&sample, &to, &prompt, err));
+    OC_GO(oc_prompt_question(c, s->tokenizer, s->system, question, image != NULL, &prompt, err));
     OC_GO(pack_prompts(s, b, &prompt, n, image != NULL, err));
     for (int i = 0; image && i < n; i++) OC_GO(oc_prompt_picture(b, c, i, image[i], err));
 done:
-    oc_strbuf_free(&text);
     oc_chat_tokens_free(&prompt);
     return st;
 }

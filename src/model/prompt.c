@@ -31,6 +31,30 @@ void oc_prompt_set_eos(oc_generate_options *opt, const oc_config *c, const oc_to
     if (c->template == OC_TEMPLATE_PLAIN && c->eos_token < 0) add_eos(opt, oc_tokenizer_token_id(t, "\n"));
 }
 
+oc_status oc_prompt_question(const oc_config *c, const oc_tokenizer *t, const char *system, const char *question, int n_images,
+                             oc_chat_tokens *out, oc_error *err) {
+    oc_strbuf text = {0};
+    oc_text_options to = oc_prompt_text_options(c, t);
+    bool placed = strstr(question, OC_IMAGE_PLACEHOLDER) != NULL;
+    for (int i = 0; !placed && i < n_images; i++) oc_strbuf_puts(&text, OC_IMAGE_PLACEHOLDER "\n");
+    oc_strbuf_puts(&text, question);
+    oc_status st = text.failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompt") : OC_OK;
+    if (st == OC_OK) {
+        const oc_turn turn[] = {{false, text.data ? text.data : ""}, {true, ""}};
+        const oc_sample sample = {.id = "prompt", .n_images = n_images, .n_turns = 2, .turn = turn, .system = system};
+        st = oc_sample_prompt(&sample, &to, out, err);
+    }
+    oc_strbuf_free(&text);
+    return st;
+}
+
+oc_status oc_prompt_foreign_system(oc_config *c, const char *dir, char **system, oc_error *err) {
+    if (c->own || c->template != OC_TEMPLATE_CHAT) return OC_OK;
+    OC_TRY(oc_chat_template_check(dir, system, err));
+    c->no_system = *system == NULL;
+    return OC_OK;
+}
+
 oc_status oc_prompt_pack(oc_batch *b, const oc_config *c, const oc_chat_tokens *t, int n, const int32_t *block_image, int n_pictures, oc_error *err) {
     size_t tokens = 0;
     int blocks = 0;

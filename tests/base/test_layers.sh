@@ -9,6 +9,7 @@ declare -A allowed=(
     [model]="base compute data model"
     [train]="base compute data model train"
     [eval]="base compute data model eval"
+    [api]="base compute data model api"
     [serve]="base compute data model serve"
     [cli]="base compute data model train eval serve cli"
 )
