@@ -6,16 +6,23 @@
 #include "train/setup.h"
 
 static const oc_act ACT[] = {[OC_RECIPE_ACT_GELU_TANH] = OC_ACT_GELU_TANH, [OC_RECIPE_ACT_GELU] = OC_ACT_GELU_ERF};
-const oc_mask oc_mask_of_recipe[] = {[OC_RECIPE_MASK_CAUSAL] = OC_MASK_CAUSAL, [OC_RECIPE_MASK_PREFIX] = OC_MASK_PREFIX, [OC_RECIPE_MASK_ISOLATED] = OC_MASK_ISOLATED,
-                                      [OC_RECIPE_MASK_OF_MODEL] = OC_MASK_PREFIX};
-static const oc_aspect ASPECT[] = {[OC_RECIPE_ASPECT_STRETCH] = OC_ASPECT_STRETCH, [OC_RECIPE_ASPECT_PAD] = OC_ASPECT_PAD};
+const oc_mask oc_mask_of_recipe[] = {[OC_RECIPE_MASK_CAUSAL] = OC_MASK_CAUSAL,
+                                     [OC_RECIPE_MASK_PREFIX] = OC_MASK_PREFIX,
+                                     [OC_RECIPE_MASK_ISOLATED] = OC_MASK_ISOLATED,
+                                     [OC_RECIPE_MASK_OF_MODEL] = OC_MASK_PREFIX};
+static const oc_aspect ASPECT[] = {
+    [OC_RECIPE_ASPECT_STRETCH] = OC_ASPECT_STRETCH, [OC_RECIPE_ASPECT_PAD] = OC_ASPECT_PAD};
 
 oc_status oc_check_tokenizer(const oc_config *c, const oc_tokenizer *t, oc_error *err) {
     int ids = oc_tokenizer_vocab_size(t), image = oc_tokenizer_token_id(t, OC_IMAGE_PLACEHOLDER);
     if (ids > c->text.vocab)
-        return oc_fail(err, OC_ERR_ARG, "the tokenizer has %d ids, the decoder only %d rows; they do not belong together", ids, c->text.vocab);
+        return oc_fail(err, OC_ERR_ARG,
+                       "the tokenizer has %d ids, the decoder only %d rows; they do not belong together", ids,
+                       c->text.vocab);
     if (image != c->image_token)
-        return oc_fail(err, OC_ERR_ARG, "<image> is %d for the tokenizer and %d for the model; they do not belong together", image, c->image_token);
+        return oc_fail(err, OC_ERR_ARG,
+                       "<image> is %d for the tokenizer and %d for the model; they do not belong together", image,
+                       c->image_token);
     return OC_OK;
 }
 
@@ -38,13 +45,16 @@ oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_to
     } else oc_config_new_text(c, &r->fresh.text, t);
     oc_config_tokens(c, t);
     OC_TRY(oc_check_tokenizer(c, t, err));
-    c->projector = (oc_projector_config){.hidden = r->projector.hidden ? r->projector.hidden : c->text.hidden, .merge = r->projector.merge, .act = ACT[r->projector.act]};
+    c->projector = (oc_projector_config){.hidden = r->projector.hidden ? r->projector.hidden : c->text.hidden,
+                                         .merge = r->projector.merge,
+                                         .act = ACT[r->projector.act]};
     c->mask = oc_mask_of_recipe[r->mask];
     c->aspect = ASPECT[r->aspect];
     return OC_OK;
 }
 
-oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed, oc_dtype dtype, oc_error *err) {
+oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed,
+                      oc_dtype dtype, oc_error *err) {
     oc_config cfg;
     OC_TRY(oc_assemble_config(&cfg, r, t, err));
     OC_TRY(oc_vlm_create(m, c, &cfg, dtype, err));
@@ -52,7 +62,8 @@ oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const 
     oc_params_init(&m->params, seed, fresh);
     oc_status st = OC_OK;
     if (r->towers.vision) st = oc_weights_load(m, r->towers.vision, (bool[OC_PART_COUNT]){true, false, false}, err);
-    if (st == OC_OK && r->towers.text) st = oc_weights_load(m, r->towers.text, (bool[OC_PART_COUNT]){false, false, true}, err);
+    if (st == OC_OK && r->towers.text)
+        st = oc_weights_load(m, r->towers.text, (bool[OC_PART_COUNT]){false, false, true}, err);
     if (st != OC_OK) oc_vlm_close(m);
     return st;
 }

@@ -9,7 +9,8 @@
  * from the tokenizer. */
 oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_tokenizer *t, oc_error *err);
 /* The model itself; what is new is drawn from seed. On failure *m is closed. */
-oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed, oc_dtype dtype, oc_error *err);
+oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed,
+                      oc_dtype dtype, oc_error *err);
 
 /* Every id must have a row of the embedding table, and <image> must be the model's placeholder. */
 oc_status oc_check_tokenizer(const oc_config *c, const oc_tokenizer *t, oc_error *err);

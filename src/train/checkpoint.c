@@ -28,11 +28,12 @@ static oc_status joined(char **out, const char *dir, const char *name, oc_error 
 static oc_status save_position(const char *dir, const oc_position *p, oc_error *err) {
     char *path;
     OC_TRY(joined(&path, dir, POSITION, err));
-    json_t *o = json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I}", "version", 1, "stage", p->stage, "step",
-                          (json_int_t)p->step, "updates", (json_int_t)p->updates, "skipped", (json_int_t)p->skipped, "samples",
-                          (json_int_t)p->samples, "tokens", (json_int_t)p->tokens, "labels", (json_int_t)p->labels, "epoch",
-                          (json_int_t)p->data.epoch, "cursor", (json_int_t)p->data.cursor, "seconds", p->seconds, "total_seconds",
-                          p->total_seconds, "seed", (json_int_t)p->seed);
+    json_t *o =
+        json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I}", "version", 1, "stage", p->stage,
+                  "step", (json_int_t)p->step, "updates", (json_int_t)p->updates, "skipped", (json_int_t)p->skipped,
+                  "samples", (json_int_t)p->samples, "tokens", (json_int_t)p->tokens, "labels", (json_int_t)p->labels,
+                  "epoch", (json_int_t)p->data.epoch, "cursor", (json_int_t)p->data.cursor, "seconds", p->seconds,
+                  "total_seconds", p->total_seconds, "seed", (json_int_t)p->seed);
     oc_status st = o ? oc_json_save(o, path, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
     json_decref(o);
     oc_free(path);
@@ -45,8 +46,12 @@ static oc_status save_buffers(const char *dir, const oc_state_buffer *buffers, i
     oc_tensor_info *info = oc_calloc((size_t)n, sizeof *info);
     oc_status st = info ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
     for (int i = 0; info && i < n; i++)
-        info[i] = (oc_tensor_info){.name = buffers[i].name, .dtype = OC_F32, .n_dims = 1, .shape = {(int64_t)buffers[i].n},
-                                   .data = buffers[i].data, .bytes = buffers[i].n * sizeof(float)};
+        info[i] = (oc_tensor_info){.name = buffers[i].name,
+                                   .dtype = OC_F32,
+                                   .n_dims = 1,
+                                   .shape = {(int64_t)buffers[i].n},
+                                   .data = buffers[i].data,
+                                   .bytes = buffers[i].n * sizeof(float)};
     if (st == OC_OK) st = oc_safetensors_save(path, info, (size_t)n, NULL, 0, err);
     oc_free(info);
     oc_free(path);
@@ -60,7 +65,8 @@ static oc_status swap_in(const char *fresh, const char *dir, const char *old, oc
         OC_TRY(oc_remove_tree(old, err));
         if (rename(dir, old) < 0) return oc_fail(err, OC_ERR_IO, "%s: cannot move it aside: %s", dir, strerror(errno));
     }
-    if (rename(fresh, dir) < 0) return oc_fail(err, OC_ERR_IO, "%s: cannot rename to %s: %s", fresh, dir, strerror(errno));
+    if (rename(fresh, dir) < 0)
+        return oc_fail(err, OC_ERR_IO, "%s: cannot rename to %s: %s", fresh, dir, strerror(errno));
     char *parent = oc_path_dir(dir);
     oc_status st = parent ? oc_fsync_dir(parent, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
     oc_free(parent);
@@ -91,7 +97,8 @@ oc_status oc_checkpoint_save(const char *dir, const oc_vlm *model, const oc_toke
     return save_folder(dir, model, tokenizer, stage, pos, buffers, n, err);
 }
 
-oc_status oc_model_save_atomic(const char *dir, const oc_vlm *model, const oc_tokenizer *tokenizer, const char *stage, oc_error *err) {
+oc_status oc_model_save_atomic(const char *dir, const oc_vlm *model, const oc_tokenizer *tokenizer, const char *stage,
+                               oc_error *err) {
     return save_folder(dir, model, tokenizer, stage, NULL, NULL, 0, err);
 }
 
@@ -111,22 +118,36 @@ oc_status oc_checkpoint_find(const char *dir, char **found, oc_error *err) {
 }
 
 /* A count that must be there. */
-static oc_status read_count(const json_t *o, const char *key, int64_t max, int64_t *out, const char *where, oc_error *err) {
+static oc_status read_count(const json_t *o, const char *key, int64_t max, int64_t *out, const char *where,
+                            oc_error *err) {
     const json_t *v = json_object_get(o, key);
     json_int_t n = json_is_integer(v) ? json_integer_value(v) : -1;
-    if (n < 0 || n > max) return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is missing or not a count from 0 to %lld; is this a training state of this program?", where, key, (long long)max);
+    if (n < 0 || n > max)
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: \"%s\" is missing or not a count from 0 to %lld; is this a training state of this program?",
+                       where, key, (long long)max);
     *out = n;
     return OC_OK;
 }
 
 static oc_status read_position(oc_position *p, const json_t *o, const char *where, oc_error *err) {
     int64_t version, stage, seed;
-    struct { const char *key; int64_t *out, max; } counts[] = {
-        {"version", &version, 1}, {"stage", &stage, 1 << 20}, {"step", &p->step, INT32_MAX}, {"updates", &p->updates, INT32_MAX},
-        {"skipped", &p->skipped, INT32_MAX}, {"samples", &p->samples, INT64_MAX}, {"tokens", &p->tokens, INT64_MAX}, {"labels", &p->labels, INT64_MAX},
-        {"epoch", &p->data.epoch, INT32_MAX}, {"cursor", &p->data.cursor, INT64_MAX}, {"seed", &seed, INT64_MAX},
+    struct { const char *key; int64_t *out, max;
+    } counts[] = {
+        {"version", &version, 1},
+        {"stage", &stage, 1 << 20},
+        {"step", &p->step, INT32_MAX},
+        {"updates", &p->updates, INT32_MAX},
+        {"skipped", &p->skipped, INT32_MAX},
+        {"samples", &p->samples, INT64_MAX},
+        {"tokens", &p->tokens, INT64_MAX},
+        {"labels", &p->labels, INT64_MAX},
+        {"epoch", &p->data.epoch, INT32_MAX},
+        {"cursor", &p->data.cursor, INT64_MAX},
+        {"seed", &seed, INT64_MAX},
     };
-    for (size_t i = 0; i < OC_COUNT(counts); i++) OC_TRY(read_count(o, counts[i].key, counts[i].max, counts[i].out, where, err));
+    for (size_t i = 0; i < OC_COUNT(counts); i++)
+        OC_TRY(read_count(o, counts[i].key, counts[i].max, counts[i].out, where, err));
     if (version != 1) return oc_fail(err, OC_ERR_FORMAT, "%s: version %lld; 1 was expected", where, (long long)version);
     p->stage = (int)stage;
     p->seed = (uint64_t)seed;
@@ -153,10 +174,12 @@ oc_status oc_checkpoint_load_buffers(const char *found, const oc_state_buffer *b
     oc_status st = oc_safetensors_open(&file, path, err);
     for (int i = 0; st == OC_OK && i < n; i++) {
         const oc_tensor_info *t = oc_safetensors_find(file, buffers[i].name);
-        if (!t) st = oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is missing; was the recipe changed since this checkpoint?", path, buffers[i].name);
+        if (!t)
+            st = oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is missing; was the recipe changed since this checkpoint?",
+                         path, buffers[i].name);
         else if (oc_tensor_elements(t) != buffers[i].n)
-            st = oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" has %zu values, %zu were expected; was the recipe changed?", path, buffers[i].name,
-                         oc_tensor_elements(t), buffers[i].n);
+            st = oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" has %zu values, %zu were expected; was the recipe changed?",
+                         path, buffers[i].name, oc_tensor_elements(t), buffers[i].n);
         else st = oc_tensor_to_f32(t, buffers[i].data, err);
     }
     oc_safetensors_close(file);

@@ -41,6 +41,7 @@ oc_status oc_checkpoint_load_position(const char *found, oc_position *pos, oc_er
 oc_status oc_checkpoint_load_buffers(const char *found, const oc_state_buffer *buffers, int n, oc_error *err);
 
 /* A finished model, written beside DIR and renamed over it. */
-oc_status oc_model_save_atomic(const char *dir, const oc_vlm *model, const oc_tokenizer *tokenizer, const char *stage, oc_error *err);
+oc_status oc_model_save_atomic(const char *dir, const oc_vlm *model, const oc_tokenizer *tokenizer, const char *stage,
+                               oc_error *err);
 
 #endif

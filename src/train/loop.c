@@ -32,9 +32,10 @@ static double peak_lr(const oc_optimizer *o) {
 static void show(const oc_loop *l, oc_progress *bar, const window *w, double smooth) {
     double seconds = fmax(oc_now() - w->start, 1e-9);
     bool by_steps = l->total_steps > 0;
-    oc_progress_update(bar, by_steps ? (double)l->pos->step : l->pos->seconds, by_steps ? (double)l->total_steps : l->total_seconds,
-                       "loss %.3f, %.0f samples/s, %.0f tokens/s, %.1f GiB", smooth, (double)w->samples / seconds, (double)w->tokens / seconds,
-                       (double)oc_rss_bytes() / (1 << 30));
+    oc_progress_update(bar, by_steps ? (double)l->pos->step : l->pos->seconds,
+                       by_steps ? (double)l->total_steps : l->total_seconds,
+                       "loss %.3f, %.0f samples/s, %.0f tokens/s, %.1f GiB", smooth, (double)w->samples / seconds,
+                       (double)w->tokens / seconds, (double)oc_rss_bytes() / (1 << 30));
 }
 
 static oc_status write_log(const oc_loop *l, const window *w, double factor, oc_error *err) {
@@ -42,15 +43,16 @@ static oc_status write_log(const oc_loop *l, const window *w, double factor, oc_
     double seconds = fmax(oc_now() - w->start, 1e-9), lr = peak_lr(l->optimizer) * factor;
     double loss = w->loss / (double)w->steps, accuracy = w->correct / (double)w->steps;
     if (out->log)
-        OC_TRY(oc_run_log_write(out->log,
-                                json_pack("{s:s, s:i, s:I, s:o, s:o, s:f, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "stage", l->name, "stage_index",
-                                          l->pos->stage, "step", (json_int_t)l->pos->step, "loss", oc_run_log_number(loss), "accuracy",
-                                          oc_run_log_number(accuracy < 0 ? NAN : accuracy), "lr", lr, "grad_norm",
-                                          oc_run_log_number(l->optimizer->last_norm), "samples", (json_int_t)l->pos->samples, "tokens",
-                                          (json_int_t)l->pos->tokens, "samples_per_s", (double)w->samples / seconds, "tokens_per_s",
-                                          (double)w->tokens / seconds, "seconds", l->pos->total_seconds + l->pos->seconds, "memory_gib",
-                                          (double)oc_rss_bytes() / (1 << 30), "skipped", (json_int_t)l->optimizer->skipped),
-                                err));
+        OC_TRY(oc_run_log_write(
+            out->log,
+            json_pack("{s:s, s:i, s:I, s:o, s:o, s:f, s:o, s:I, s:I, s:f, s:f, s:f, s:f, s:I}", "stage", l->name,
+                      "stage_index", l->pos->stage, "step", (json_int_t)l->pos->step, "loss", oc_run_log_number(loss),
+                      "accuracy", oc_run_log_number(accuracy < 0 ? NAN : accuracy), "lr", lr, "grad_norm",
+                      oc_run_log_number(l->optimizer->last_norm), "samples", (json_int_t)l->pos->samples, "tokens",
+                      (json_int_t)l->pos->tokens, "samples_per_s", (double)w->samples / seconds, "tokens_per_s",
+                      (double)w->tokens / seconds, "seconds", l->pos->total_seconds + l->pos->seconds, "memory_gib",
+                      (double)oc_rss_bytes() / (1 << 30), "skipped", (json_int_t)l->optimizer->skipped),
+            err));
     if (!out->tensorboard) return OC_OK;
     static const char *const names[] = {"loss", "lr", "grad_norm", "samples_per_s"};
     char tag_text[OC_COUNT(names)][96];
@@ -80,8 +82,11 @@ static void count(oc_loop *l, window *w, const oc_step_result *r) {
 
 static oc_status check_divergence(const oc_loop *l, oc_error *err) {
     if (l->max_skipped <= 0 || l->optimizer->skipped_in_a_row < l->max_skipped) return OC_OK;
-    return oc_fail(err, OC_ERR_DIVERGED, "%s: loss or gradient was NaN or Inf in %d steps in a row (step %lld); the last checkpoint is intact: "
-                   "lower the learning rate or clip more, then continue with --resume", l->name, l->optimizer->skipped_in_a_row, (long long)l->pos->step);
+    return oc_fail(
+        err, OC_ERR_DIVERGED,
+        "%s: loss or gradient was NaN or Inf in %d steps in a row (step %lld); the last checkpoint is intact: "
+        "lower the learning rate or clip more, then continue with --resume",
+        l->name, l->optimizer->skipped_in_a_row, (long long)l->pos->step);
 }
 
 oc_status oc_loop_run(oc_loop *l, oc_error *err) {
@@ -99,7 +104,9 @@ oc_status oc_loop_run(oc_loop *l, oc_error *err) {
         if (oc_optimizer_step(l->optimizer, factor, r.loss, r.grad_scale)) {
             l->updated(l->ctx);
             smooth = isnan(smooth) ? r.loss : 0.95 * smooth + 0.05 * r.loss;
-        } else oc_log(OC_LOG_WARN, "%s: step %lld skipped: loss or gradient is not finite", l->name, (long long)l->pos->step);
+        } else
+            oc_log(OC_LOG_WARN, "%s: step %lld skipped: loss or gradient is not finite", l->name,
+                   (long long)l->pos->step);
         count(l, &w, &r);
         l->pos->seconds += oc_now() - begin;
         show(l, &bar, &w, smooth);
@@ -115,7 +122,9 @@ oc_status oc_loop_run(oc_loop *l, oc_error *err) {
         }
         if (oc_interrupted() && !finished(l)) {
             OC_GO(l->save(l->ctx, err));
-            st = oc_fail(err, OC_ERR_INTERRUPTED, "stopped by a signal at step %lld of %s; a checkpoint was written, --resume continues", (long long)l->pos->step, l->name);
+            st = oc_fail(err, OC_ERR_INTERRUPTED,
+                         "stopped by a signal at step %lld of %s; a checkpoint was written, --resume continues",
+                         (long long)l->pos->step, l->name);
             goto done;
         }
         if (l->save_every > 0 && l->pos->step % l->save_every == 0 && !finished(l)) OC_GO(l->save(l->ctx, err));

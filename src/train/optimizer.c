@@ -15,8 +15,8 @@ oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
     return OC_OK;
 }
 
-oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT], float *const ema[OC_PART_COUNT],
-                                 bool with_unused, oc_error *err) {
+oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT],
+                                 float *const ema[OC_PART_COUNT], bool with_unused, oc_error *err) {
     const oc_params *p = &m->params;
     for (int i = 0; i < p->count; i++) {
         const oc_param *r = &p->row[i];
@@ -27,8 +27,14 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
             last->n += r->n;
             continue;
         }
-        oc_range range = {.w = w, .g = p->g[r->part] + r->offset, .m = p->m[r->part] + r->offset, .v = p->v[r->part] + r->offset,
-                          .ema = ema && ema[r->part] ? ema[r->part] + r->offset : NULL, .n = r->n, .lr = lr[r->part], .decay = r->decay};
+        oc_range range = {.w = w,
+                          .g = p->g[r->part] + r->offset,
+                          .m = p->m[r->part] + r->offset,
+                          .v = p->v[r->part] + r->offset,
+                          .ema = ema && ema[r->part] ? ema[r->part] + r->offset : NULL,
+                          .n = r->n,
+                          .lr = lr[r->part],
+                          .decay = r->decay};
         OC_TRY(oc_optimizer_add(o, &range, err));
     }
     return OC_OK;
@@ -64,8 +70,13 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale
         double clip = o->opt.clip > 0 ? fmin(1, o->opt.clip / (o->last_norm + 1e-6)) : 1;
         for (int i = 0; i < o->n_ranges; i++) {
             oc_range *r = &o->range[i];
-            oc_adamw a = {.lr = (float)(r->lr * factor), .beta1 = (float)o->opt.beta1, .beta2 = (float)o->opt.beta2, .eps = (float)o->opt.eps,
-                          .decay = r->decay ? (float)o->opt.weight_decay : 0, .grad_scale = (float)(clip * scale), .step = (int)o->step};
+            oc_adamw a = {.lr = (float)(r->lr * factor),
+                          .beta1 = (float)o->opt.beta1,
+                          .beta2 = (float)o->opt.beta2,
+                          .eps = (float)o->opt.eps,
+                          .decay = r->decay ? (float)o->opt.weight_decay : 0,
+                          .grad_scale = (float)(clip * scale),
+                          .step = (int)o->step};
             c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
         }
         if (o->opt.ema > 0) update_ema(o);

@@ -48,10 +48,14 @@ static work batch_work(const oc_config *c, const oc_batch *b, const bool train[O
     work w = {0};
     double pairs = 0;
     for (int i = 0; i < b->N; i++) pairs += b->hi[i] - b->lo[i];
-    bool below_projector = train[OC_PART_VISION], below_lm = below_projector || train[OC_PART_PROJECTOR], lm = train[OC_PART_LM];
-    add_work(&w, b->n_images * vision_matrices(&c->vision), b->n_images * vision_attention(&c->vision), train[OC_PART_VISION], train[OC_PART_VISION]);
-    add_work(&w, b->n_images * projector_matrices(c), 0, train[OC_PART_PROJECTOR], below_projector || train[OC_PART_PROJECTOR]);
-    add_work(&w, b->N * decoder_matrices(&c->text), 4.0 * c->text.layers * pairs * c->text.heads * c->text.head_size, lm, lm || below_lm);
+    bool below_projector = train[OC_PART_VISION], below_lm = below_projector || train[OC_PART_PROJECTOR],
+         lm = train[OC_PART_LM];
+    add_work(&w, b->n_images * vision_matrices(&c->vision), b->n_images * vision_attention(&c->vision),
+             train[OC_PART_VISION], train[OC_PART_VISION]);
+    add_work(&w, b->n_images * projector_matrices(c), 0, train[OC_PART_PROJECTOR],
+             below_projector || train[OC_PART_PROJECTOR]);
+    add_work(&w, b->N * decoder_matrices(&c->text), 4.0 * c->text.layers * pairs * c->text.heads * c->text.head_size,
+             lm, lm || below_lm);
     add_work(&w, 2.0 * b->n_labels * c->text.hidden * c->text.vocab, 0, lm, lm || below_lm);
     return w;
 }
@@ -70,7 +74,11 @@ static oc_status packed_bytes(size_t *out, const oc_vlm *m, const bool train[OC_
         for (int i = 0; i < m->params.count; i++) {
             const oc_param *r = &m->params.row[i];
             if ((int)r->part != part || !is_matrix(r)) continue;
-            oc_matrix_desc d = {.w = oc_params_weight(&m->params, i), .w_type = OC_F32, .t = m->t, .rows = r->shape[0], .cols = (int)(r->n / (size_t)r->shape[0])};
+            oc_matrix_desc d = {.w = oc_params_weight(&m->params, i),
+                                .w_type = OC_F32,
+                                .t = m->t,
+                                .rows = r->shape[0],
+                                .cols = (int)(r->n / (size_t)r->shape[0])};
             oc_matrix *w = c->ops.matrix_create(c, &d);
             if (!w) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the plan");
             *out += c->ops.matrix_bytes(w, backward);
@@ -126,7 +134,8 @@ static oc_status judge_batch(oc_plan_stage *p, oc_stage_run *s, oc_error *err) {
 static oc_status plan_stage(oc_plan_stage *p, oc_stage_run *s, oc_error *err) {
     const oc_recipe_stage *r = s->stage;
     oc_stage_prepare(s);
-    memcpy(s->m->train, s->train, sizeof s->m->train); /* decides the layout of activations; gradients are not allocated */
+    memcpy(s->m->train, s->train,
+           sizeof s->m->train); /* decides the layout of activations; gradients are not allocated */
     p->name = r->name;
     p->batch = r->batch;
     p->micro_batch = oc_stage_micro_batch(r);
@@ -176,7 +185,9 @@ oc_status oc_train_plan(oc_plan *out, const oc_recipe *recipe, const oc_train_op
     OC_TRY(oc_run_open(&run, recipe, &o, oc_train_tokenizer(&recipe->model), err));
     oc_status st;
     OC_GO(model_config(&cfg, &run, err));
-    if (!cfg.has_vision || !cfg.has_text) st = oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder", recipe->model.init);
+    if (!cfg.has_vision || !cfg.has_text)
+        st = oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder",
+                     recipe->model.init);
     OC_GO(st);
     OC_GO(oc_vlm_create(&m, run.compute, &cfg, run.dtype, err));
     memcpy(out->parameters, m.params.n_values, sizeof out->parameters);

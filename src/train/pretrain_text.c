@@ -67,8 +67,9 @@ static oc_status add_json_lines(text_run *t, const char *path, const oc_map *map
         OC_TRY(oc_json_reader_next(&r, &o, err));
         if (!o) return OC_OK;
         const json_t *text = json_object_get(o, "text");
-        oc_status st = json_is_string(text) ? add_text(t, json_string_value(text), json_string_length(text), err)
-                                            : oc_fail(err, OC_ERR_FORMAT, "%s:%d: no \"text\" in this record", path, r.line);
+        oc_status st = json_is_string(text)
+                           ? add_text(t, json_string_value(text), json_string_length(text), err)
+                           : oc_fail(err, OC_ERR_FORMAT, "%s:%d: no \"text\" in this record", path, r.line);
         json_decref(o);
         OC_TRY(st);
     }
@@ -113,7 +114,8 @@ static oc_status open_corpus(text_run *t, oc_error *err) {
         oc_mixture_close(&mix);
         OC_TRY(st);
     }
-    if (t->c.n == 0) return oc_fail(err, OC_ERR_ARG, "%s: pretrain_text has no texts; give files or datasets", t->run.recipe->path);
+    if (t->c.n == 0)
+        return oc_fail(err, OC_ERR_ARG, "%s: pretrain_text has no texts; give files or datasets", t->run.recipe->path);
     t->order_epoch = -1;
     oc_log(OC_LOG_INFO, "%zu texts, %zu tokens", t->c.n, t->c.ids.len);
     return oc_alloc_for(&t->order, t->c.n * sizeof *t->order, "the order of texts", err);
@@ -200,10 +202,12 @@ static oc_status open_model(text_run *t, oc_error *err) {
     oc_config_defaults(&cfg);
     oc_config_new_text(&cfg, &t->run.recipe->model.fresh.text, t->run.tokenizer);
     oc_config_tokens(&cfg, t->run.tokenizer);
-    if (cfg.eos_token < 0) return oc_fail(err, OC_ERR_ARG, "the tokenizer has no <|im_end|>, which ends texts and turns");
+    if (cfg.eos_token < 0)
+        return oc_fail(err, OC_ERR_ARG, "the tokenizer has no <|im_end|>, which ends texts and turns");
     OC_TRY(oc_vlm_create(&t->m, t->run.compute, &cfg, t->run.dtype, err));
     if (t->r->length > t->m.decoder.max_rope)
-        return oc_fail(err, OC_ERR_ARG, "%s: pretrain_text.length is %d, but model.new.text.max_positions only %d", t->run.recipe->path, t->r->length, t->m.decoder.max_rope);
+        return oc_fail(err, OC_ERR_ARG, "%s: pretrain_text.length is %d, but model.new.text.max_positions only %d",
+                       t->run.recipe->path, t->r->length, t->m.decoder.max_rope);
     oc_params_init(&t->m.params, (uint64_t)t->run.recipe->seed, ONLY_LM);
     return oc_vlm_set_trainable(&t->m, ONLY_LM, err);
 }
@@ -216,7 +220,8 @@ static oc_status resume(text_run *t, oc_error *err) {
     oc_status st;
     OC_GO(oc_weights_load(&t->m, found, ONLY_LM, err));
     OC_GO(oc_checkpoint_load_buffers(found, b, buffers(t, b), err));
-    if ((size_t)t->pos.data.cursor >= t->c.n) st = oc_fail(err, OC_ERR_ARG, "%s: the texts have changed since this checkpoint", found);
+    if ((size_t)t->pos.data.cursor >= t->c.n)
+        st = oc_fail(err, OC_ERR_ARG, "%s: the texts have changed since this checkpoint", found);
 done:
     oc_free(found);
     return st;
@@ -228,21 +233,40 @@ static oc_status train_text(text_run *t, oc_error *err) {
     t->micro = r->micro_batch > 0 ? OC_MIN(r->micro_batch, r->batch) : r->batch;
     OC_TRY(oc_batch_open(&t->batch, t->micro * r->length, t->micro, 0, 0, 1, 1, err));
     OC_TRY(oc_vlm_reserve(&t->m, t->micro * r->length, 0, 0, t->micro * r->length, true, err));
-    t->optimizer = (oc_optimizer){.compute = t->run.compute, .opt = {.beta1 = r->optim.beta1, .beta2 = r->optim.beta2, .eps = r->optim.eps,
-                                  .weight_decay = r->optim.weight_decay, .clip = r->optim.clip}};
+    t->optimizer = (oc_optimizer){.compute = t->run.compute,
+                                  .opt = {.beta1 = r->optim.beta1,
+                                          .beta2 = r->optim.beta2,
+                                          .eps = r->optim.eps,
+                                          .weight_decay = r->optim.weight_decay,
+                                          .clip = r->optim.clip}};
     OC_TRY(oc_optimizer_add_model(&t->optimizer, &t->m, lr, NULL, false, err));
     double epochs = r->budget.epochs > 0 ? r->budget.epochs : 1;
-    int64_t steps = r->budget.minutes > 0 ? 0 : r->budget.steps > 0 ? r->budget.steps : (int64_t)ceil((double)t->c.n * epochs / (double)r->batch);
-    oc_loop loop = {.label = "pretrain text", .name = "pretrain_text", .optimizer = &t->optimizer, .schedule = &r->optim.schedule.curve,
-                    .total_steps = steps, .total_seconds = r->budget.minutes * 60, .pos = &t->pos, .save_every = r->save_every, .max_skipped = 25,
-                    .output = &t->run.output, .ctx = t, .step = text_step, .updated = weights_updated, .save = save_checkpoint};
+    int64_t steps = r->budget.minutes > 0 ? 0
+                    : r->budget.steps > 0 ? r->budget.steps
+                                          : (int64_t)ceil((double)t->c.n * epochs / (double)r->batch);
+    oc_loop loop = {.label = "pretrain text",
+                    .name = "pretrain_text",
+                    .optimizer = &t->optimizer,
+                    .schedule = &r->optim.schedule.curve,
+                    .total_steps = steps,
+                    .total_seconds = r->budget.minutes * 60,
+                    .pos = &t->pos,
+                    .save_every = r->save_every,
+                    .max_skipped = 25,
+                    .output = &t->run.output,
+                    .ctx = t,
+                    .step = text_step,
+                    .updated = weights_updated,
+                    .save = save_checkpoint};
     return oc_loop_run(&loop, err);
 }
 
 oc_status oc_pretrain_text(const oc_recipe *recipe, const oc_train_options *opt, oc_error *err) {
     text_run t = {.r = &recipe->pretrain_text, .pos.seed = (uint64_t)recipe->seed};
     char *path = NULL;
-    if (recipe->pretrain_text.length > 4096) return oc_fail(err, OC_ERR_ARG, "%s: pretrain_text.length is %d; at most 4096", recipe->path, recipe->pretrain_text.length);
+    if (recipe->pretrain_text.length > 4096)
+        return oc_fail(err, OC_ERR_ARG, "%s: pretrain_text.length is %d; at most 4096", recipe->path,
+                       recipe->pretrain_text.length);
     oc_status st = oc_run_open(&t.run, recipe, opt, recipe->model.tokenizer, err);
     if (st != OC_OK) return st;
     OC_GO(open_model(&t, err));

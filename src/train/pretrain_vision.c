@@ -43,7 +43,8 @@ typedef struct vision_run {
     int32_t *last_row;
 } vision_run;
 
-static const bool ONLY_VISION[OC_PART_COUNT] = {[OC_PART_VISION] = true}, ONLY_LM[OC_PART_COUNT] = {[OC_PART_LM] = true};
+static const bool ONLY_VISION[OC_PART_COUNT] = {[OC_PART_VISION] = true},
+                  ONLY_LM[OC_PART_COUNT] = {[OC_PART_LM] = true};
 
 /* ---- Opening ------------------------------------------------------------------------------------------------------- */
 
@@ -72,23 +73,32 @@ static oc_status open_towers(vision_run *v, oc_error *err) {
     OC_TRY(oc_vlm_create(&v->vision, v->run.compute, &cfg, v->run.dtype, err));
     oc_params_init(&v->vision.params, (uint64_t)v->run.recipe->seed, ONLY_VISION);
     OC_TRY(oc_vlm_set_trainable(&v->vision, ONLY_VISION, err));
-    oc_recipe_new_text sizes = {.hidden = t->hidden ? t->hidden : fresh->vision.hidden, .layers = t->layers ? t->layers : OC_MIN(fresh->vision.layers, 4),
-                                .heads = t->heads ? t->heads : fresh->vision.heads, .mlp = t->mlp ? t->mlp : fresh->vision.mlp,
-                                .max_positions = 1024, .rope_theta = 10000, .tie = true};
+    oc_recipe_new_text sizes = {.hidden = t->hidden ? t->hidden : fresh->vision.hidden,
+                                .layers = t->layers ? t->layers : OC_MIN(fresh->vision.layers, 4),
+                                .heads = t->heads ? t->heads : fresh->vision.heads,
+                                .mlp = t->mlp ? t->mlp : fresh->vision.mlp,
+                                .max_positions = 1024,
+                                .rope_theta = 10000,
+                                .tie = true};
     oc_config_defaults(&cfg);
     oc_config_new_text(&cfg, &sizes, v->run.tokenizer);
     oc_config_tokens(&cfg, v->run.tokenizer);
     OC_TRY(oc_vlm_create(&v->text, v->run.compute, &cfg, v->run.dtype, err));
     oc_params_init(&v->text.params, (uint64_t)v->run.recipe->seed + 1, ONLY_LM);
     OC_TRY(oc_vlm_set_trainable(&v->text, ONLY_LM, err));
-    return open_heads(&v->heads, fresh->vision.hidden, sizes.hidden, fresh->vision.hidden, (uint64_t)v->run.recipe->seed, err);
+    return open_heads(&v->heads, fresh->vision.hidden, sizes.hidden, fresh->vision.hidden,
+                      (uint64_t)v->run.recipe->seed, err);
 }
 
 static oc_status open_buffers(vision_run *v, oc_error *err) {
     const heads *h = &v->heads;
-    struct { float **p; int width; } all[] = {{&v->pooled, h->C}, {&v->d_pooled, h->C}, {&v->last, h->Ct}, {&v->d_last, h->Ct}, {&v->z, h->D},
-                                              {&v->u, h->D}, {&v->dz, h->D}, {&v->du, h->D}, {&v->z_norm, 1}, {&v->u_norm, 1}};
-    for (size_t i = 0; i < OC_COUNT(all); i++) OC_TRY(oc_alloc_for(all[i].p, (size_t)v->B * (size_t)all[i].width * sizeof(float), "embeddings", err));
+    struct {
+        float **p;
+        int width;
+    } all[] = {{&v->pooled, h->C}, {&v->d_pooled, h->C}, {&v->last, h->Ct}, {&v->d_last, h->Ct}, {&v->z, h->D},
+               {&v->u, h->D},      {&v->dz, h->D},       {&v->du, h->D},    {&v->z_norm, 1},     {&v->u_norm, 1}};
+    for (size_t i = 0; i < OC_COUNT(all); i++)
+        OC_TRY(oc_alloc_for(all[i].p, (size_t)v->B * (size_t)all[i].width * sizeof(float), "embeddings", err));
     OC_TRY(oc_alloc_for(&v->last_row, (size_t)v->B * sizeof(int32_t), "embeddings", err));
     return oc_batch_open(&v->words, v->B * v->r->max_text, v->B, 0, 0, 1, 1, err);
 }
@@ -121,8 +131,12 @@ static void take_words(vision_run *v, const oc_batch *b) {
     oc_spans_fill(&v->words, OC_MASK_CAUSAL);
 }
 
-static void to_f32(vision_run *v, float *y, const void *x, size_t n) { v->run.compute->ops.convert(v->run.compute, y, OC_F32, x, v->run.dtype, n); }
-static void from_f32(vision_run *v, void *y, const float *x, size_t n) { v->run.compute->ops.convert(v->run.compute, y, v->run.dtype, x, OC_F32, n); }
+static void to_f32(vision_run *v, float *y, const void *x, size_t n) {
+    v->run.compute->ops.convert(v->run.compute, y, OC_F32, x, v->run.dtype, n);
+}
+static void from_f32(vision_run *v, void *y, const float *x, size_t n) {
+    v->run.compute->ops.convert(v->run.compute, y, v->run.dtype, x, OC_F32, n);
+}
 
 typedef struct image_pass {
     void *features, *normed, *d_normed, *dx; /* T [M, C] */
@@ -151,8 +165,8 @@ static image_pass image_fwd(vision_run *v, const oc_batch *b) {
     image_pass pass = image_layout(v, &v->vision.arena, b->n_images);
     pass.features = oc_vision_fwd(&v->vision.vision, c, b->pixels);
     int M = vis->M, C = v->heads.C, P = M / b->n_images;
-    c->ops.layernorm_fwd(c, pass.normed, pass.mean, pass.rstd, pass.features, NULL, oc_params_weight(p, vis->post_norm), oc_params_weight(p, vis->post_norm + 1), M, C,
-                         vis->cfg->eps, vis->t);
+    c->ops.layernorm_fwd(c, pass.normed, pass.mean, pass.rstd, pass.features, NULL, oc_params_weight(p, vis->post_norm),
+                         oc_params_weight(p, vis->post_norm + 1), M, C, vis->cfg->eps, vis->t);
     to_f32(v, pass.wide, pass.normed, (size_t)M * (size_t)C);
     for (int i = 0; i < b->n_images; i++)
         for (int j = 0; j < C; j++) {
@@ -169,11 +183,14 @@ static void image_bwd(vision_run *v, const image_pass *pass, int images) {
     const oc_params *p = &v->vision.params;
     int M = vis->M, C = v->heads.C, P = M / images;
     for (int n = 0; n < M; n++)
-        for (int j = 0; j < C; j++) pass->wide[(size_t)n * (size_t)C + (size_t)j] = v->d_pooled[(size_t)(n / P) * (size_t)C + (size_t)j] / (float)P;
+        for (int j = 0; j < C; j++)
+            pass->wide[(size_t)n * (size_t)C + (size_t)j] =
+                v->d_pooled[(size_t)(n / P) * (size_t)C + (size_t)j] / (float)P;
     from_f32(v, pass->d_normed, pass->wide, (size_t)M * (size_t)C);
     memset(pass->dx, 0, (size_t)M * (size_t)C * oc_dtype_size(vis->t));
-    c->ops.layernorm_bwd(c, pass->dx, oc_params_grad(p, vis->post_norm), oc_params_grad(p, vis->post_norm + 1), pass->d_normed, pass->features, pass->mean, pass->rstd,
-                         oc_params_weight(p, vis->post_norm), M, C, vis->t);
+    c->ops.layernorm_bwd(c, pass->dx, oc_params_grad(p, vis->post_norm), oc_params_grad(p, vis->post_norm + 1),
+                         pass->d_normed, pass->features, pass->mean, pass->rstd, oc_params_weight(p, vis->post_norm), M,
+                         C, vis->t);
     oc_vision_bwd(&v->vision.vision, c, pass->dx);
 }
 
@@ -205,10 +222,12 @@ static text_pass text_fwd(vision_run *v) {
     oc_arena_pop(&m->arena, 0);
     text_pass pass = text_layout(v, &m->arena, b->N, B);
     pass.where = (oc_decoder_rows){.position = b->position, .lo = b->lo, .hi = b->hi};
-    c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), b->token, oc_params_weight(&m->params, m->embed), OC_F32, b->N, C, m->t);
+    c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), b->token, oc_params_weight(&m->params, m->embed), OC_F32,
+                         b->N, C, m->t);
     void *x = oc_decoder_fwd(&m->decoder, c, &pass.where);
     c->ops.gather_rows(c, pass.rows, x, v->last_row, B, C, m->t);
-    c->ops.rmsnorm_fwd(c, pass.normed, pass.rstd, pass.rows, NULL, oc_params_weight(&m->params, m->norm), B, C, m->cfg.text.eps, m->t);
+    c->ops.rmsnorm_fwd(c, pass.normed, pass.rstd, pass.rows, NULL, oc_params_weight(&m->params, m->norm), B, C,
+                       m->cfg.text.eps, m->t);
     to_f32(v, v->last, pass.normed, (size_t)B * (size_t)C);
     return pass;
 }
@@ -221,7 +240,8 @@ static void text_bwd(vision_run *v, const text_pass *pass) {
     size_t row = (size_t)C * oc_dtype_size(m->t);
     from_f32(v, pass->d_normed, v->d_last, (size_t)B * (size_t)C);
     memset(pass->d_rows, 0, (size_t)B * row);
-    c->ops.rmsnorm_bwd(c, pass->d_rows, oc_params_grad(&m->params, m->norm), pass->d_normed, pass->rows, pass->rstd, oc_params_weight(&m->params, m->norm), B, C, m->t);
+    c->ops.rmsnorm_bwd(c, pass->d_rows, oc_params_grad(&m->params, m->norm), pass->d_normed, pass->rows, pass->rstd,
+                       oc_params_weight(&m->params, m->norm), B, C, m->t);
     memset(pass->dx, 0, (size_t)b->N * row);
     c->ops.scatter_rows(c, pass->dx, pass->d_rows, v->last_row, B, C, false, m->t);
     oc_decoder_bwd(&m->decoder, c, pass->dx, &pass->where);
@@ -236,15 +256,21 @@ static oc_status siglip_step(void *ctx, oc_step_result *r, oc_error *err) {
     OC_TRY(oc_loader_next(v->loader, &b, &v->pos.data, err));
     int B = b->n_seq;
     if (b->n_images != B || b->n_blocks != B)
-        return oc_fail(err, OC_ERR_ARG, "pretrain_vision: %d texts of a batch show %d images in %d places; every sample must show one image once", B, b->n_images, b->n_blocks);
+        return oc_fail(
+            err, OC_ERR_ARG,
+            "pretrain_vision: %d texts of a batch show %d images in %d places; every sample must show one image once",
+            B, b->n_images, b->n_blocks);
     take_words(v, b);
     image_pass image = image_fwd(v, b);
     text_pass text = text_fwd(v);
     oc_embed_head_fwd(v->z, v->z_norm, v->pooled, h->w + image_w(h), h->w + image_b(h), B, h->C, h->D);
     oc_embed_head_fwd(v->u, v->u_norm, v->last, h->w + text_w(h), h->w + text_b(h), B, h->Ct, h->D);
-    r->loss = oc_sigmoid_loss(v->dz, v->du, h->g + scale_at(h), h->g + bias_at(h), &matches, v->z, v->u, h->w[scale_at(h)], h->w[bias_at(h)], B, h->D);
-    oc_embed_head_bwd(v->d_pooled, h->g + image_w(h), h->g + image_b(h), v->dz, v->z, v->z_norm, v->pooled, h->w + image_w(h), B, h->C, h->D);
-    oc_embed_head_bwd(v->d_last, h->g + text_w(h), h->g + text_b(h), v->du, v->u, v->u_norm, v->last, h->w + text_w(h), B, h->Ct, h->D);
+    r->loss = oc_sigmoid_loss(v->dz, v->du, h->g + scale_at(h), h->g + bias_at(h), &matches, v->z, v->u,
+                              h->w[scale_at(h)], h->w[bias_at(h)], B, h->D);
+    oc_embed_head_bwd(v->d_pooled, h->g + image_w(h), h->g + image_b(h), v->dz, v->z, v->z_norm, v->pooled,
+                      h->w + image_w(h), B, h->C, h->D);
+    oc_embed_head_bwd(v->d_last, h->g + text_w(h), h->g + text_b(h), v->du, v->u, v->u_norm, v->last, h->w + text_w(h),
+                      B, h->Ct, h->D);
     image_bwd(v, &image, b->n_images);
     text_bwd(v, &text);
     r->accuracy = (double)matches / B;
@@ -267,9 +293,14 @@ static int buffers(const vision_run *v, oc_state_buffer b[8]) {
     const oc_params *p = &v->vision.params, *t = &v->text.params;
     const heads *h = &v->heads;
     size_t nv = p->n[OC_PART_VISION], nt = t->n[OC_PART_LM];
-    const oc_state_buffer all[8] = {
-        {"m.vision", p->m[OC_PART_VISION], nv}, {"v.vision", p->v[OC_PART_VISION], nv}, {"w.text", t->w[OC_PART_LM], nt}, {"m.text", t->m[OC_PART_LM], nt},
-        {"v.text", t->v[OC_PART_LM], nt}, {"w.heads", h->w, h->n}, {"m.heads", h->m, h->n}, {"v.heads", h->v, h->n}};
+    const oc_state_buffer all[8] = {{"m.vision", p->m[OC_PART_VISION], nv},
+                                    {"v.vision", p->v[OC_PART_VISION], nv},
+                                    {"w.text", t->w[OC_PART_LM], nt},
+                                    {"m.text", t->m[OC_PART_LM], nt},
+                                    {"v.text", t->v[OC_PART_LM], nt},
+                                    {"w.heads", h->w, h->n},
+                                    {"m.heads", h->m, h->n},
+                                    {"v.heads", h->v, h->n}};
     memcpy(b, all, sizeof all);
     return 8;
 }
@@ -279,7 +310,8 @@ static oc_status save_checkpoint(void *ctx, oc_error *err) {
     oc_state_buffer b[8];
     char *path;
     OC_TRY(oc_run_path(&v->run, "checkpoint", &path, err));
-    oc_status st = oc_checkpoint_save(path, &v->vision, v->run.tokenizer, "pretrain_vision", &v->pos, b, buffers(v, b), err);
+    oc_status st =
+        oc_checkpoint_save(path, &v->vision, v->run.tokenizer, "pretrain_vision", &v->pos, b, buffers(v, b), err);
     oc_free(path);
     return st;
 }
@@ -298,10 +330,12 @@ static oc_status resume(vision_run *v, oc_error *err) {
 static oc_status reserve(vision_run *v, oc_error *err) {
     oc_arena plan = {0};
     image_layout(v, &plan, v->B);
-    OC_TRY(oc_arena_open(&v->vision.arena, plan.peak, "the activations of the vision encoder (a smaller batch needs less)", err));
+    OC_TRY(oc_arena_open(&v->vision.arena, plan.peak,
+                         "the activations of the vision encoder (a smaller batch needs less)", err));
     plan = (oc_arena){0};
     text_layout(v, &plan, v->B * v->r->max_text, v->B);
-    return oc_arena_open(&v->text.arena, plan.peak, "the activations of the text encoder (a smaller batch needs less)", err);
+    return oc_arena_open(&v->text.arena, plan.peak, "the activations of the text encoder (a smaller batch needs less)",
+                         err);
 }
 
 static oc_status add_ranges(vision_run *v, oc_error *err) {
@@ -309,7 +343,8 @@ static oc_status add_ranges(vision_run *v, oc_error *err) {
     heads *h = &v->heads;
     OC_TRY(oc_optimizer_add_model(&v->optimizer, &v->vision, lr, NULL, true, err));
     OC_TRY(oc_optimizer_add_model(&v->optimizer, &v->text, lr, NULL, false, err));
-    return oc_optimizer_add(&v->optimizer, &(oc_range){.w = h->w, .g = h->g, .m = h->m, .v = h->v, .n = h->n, .lr = v->r->lr}, err);
+    return oc_optimizer_add(&v->optimizer,
+                            &(oc_range){.w = h->w, .g = h->g, .m = h->m, .v = h->v, .n = h->n, .lr = v->r->lr}, err);
 }
 
 static oc_status train_vision(vision_run *v, oc_error *err) {
@@ -317,20 +352,37 @@ static oc_status train_vision(vision_run *v, oc_error *err) {
     OC_TRY(open_buffers(v, err));
     OC_TRY(open_loader(v, err));
     OC_TRY(reserve(v, err));
-    v->optimizer = (oc_optimizer){.compute = v->run.compute, .opt = {.beta1 = r->optim.beta1, .beta2 = r->optim.beta2, .eps = r->optim.eps,
-                                  .weight_decay = r->optim.weight_decay, .clip = r->optim.clip}};
+    v->optimizer = (oc_optimizer){.compute = v->run.compute,
+                                  .opt = {.beta1 = r->optim.beta1,
+                                          .beta2 = r->optim.beta2,
+                                          .eps = r->optim.eps,
+                                          .weight_decay = r->optim.weight_decay,
+                                          .clip = r->optim.clip}};
     OC_TRY(add_ranges(v, err));
     int64_t units = oc_loader_units_per_epoch(v->loader);
-    int64_t steps = r->budget.minutes > 0 ? 0 : r->budget.steps > 0 ? r->budget.steps : oc_steps_of_epochs(units, v->B, r->budget.epochs);
-    oc_loop loop = {.label = "pretrain vision", .name = "pretrain_vision", .optimizer = &v->optimizer, .schedule = &r->optim.schedule.curve,
-                    .total_steps = steps, .total_seconds = r->budget.minutes * 60, .pos = &v->pos, .save_every = r->save_every, .max_skipped = 25,
-                    .output = &v->run.output, .ctx = v, .step = siglip_step, .updated = weights_updated, .save = save_checkpoint};
+    int64_t steps = r->budget.minutes > 0 ? 0
+                    : r->budget.steps > 0 ? r->budget.steps
+                                          : oc_steps_of_epochs(units, v->B, r->budget.epochs);
+    oc_loop loop = {.label = "pretrain vision",
+                    .name = "pretrain_vision",
+                    .optimizer = &v->optimizer,
+                    .schedule = &r->optim.schedule.curve,
+                    .total_steps = steps,
+                    .total_seconds = r->budget.minutes * 60,
+                    .pos = &v->pos,
+                    .save_every = r->save_every,
+                    .max_skipped = 25,
+                    .output = &v->run.output,
+                    .ctx = v,
+                    .step = siglip_step,
+                    .updated = weights_updated,
+                    .save = save_checkpoint};
     return oc_loop_run(&loop, err);
 }
 
 static void close_run(vision_run *v) {
-    void *all[] = {v->pooled, v->d_pooled, v->last, v->d_last, v->z, v->u, v->dz, v->du, v->z_norm, v->u_norm, v->last_row,
-                   v->heads.w, v->heads.g, v->heads.m, v->heads.v};
+    void *all[] = {v->pooled, v->d_pooled, v->last,     v->d_last,  v->z,       v->u,       v->dz,     v->du,
+                   v->z_norm, v->u_norm,   v->last_row, v->heads.w, v->heads.g, v->heads.m, v->heads.v};
     for (size_t i = 0; i < OC_COUNT(all); i++) oc_free(all[i]);
     oc_loader_close(v->loader);
     oc_mixture_close(&v->mixture);
@@ -342,7 +394,8 @@ static void close_run(vision_run *v) {
 }
 
 oc_status oc_pretrain_vision(const oc_recipe *recipe, const oc_train_options *opt, oc_error *err) {
-    vision_run v = {.r = &recipe->pretrain_vision, .pos.seed = (uint64_t)recipe->seed, .B = recipe->pretrain_vision.batch};
+    vision_run v = {
+        .r = &recipe->pretrain_vision, .pos.seed = (uint64_t)recipe->seed, .B = recipe->pretrain_vision.batch};
     char *path = NULL;
     oc_status st = oc_run_open(&v.run, recipe, opt, recipe->model.tokenizer, err);
     if (st != OC_OK) return st;

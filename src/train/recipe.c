@@ -10,7 +10,8 @@
 
 /* --- The tables: key, type, place, range or words, default, meaning -------------------------------------------------- */
 
-#define BOOL(T, key_, member, init_, help_) {.key = key_, .kind = SET_BOOL, .offset = offsetof(T, member), .init = init_, .help = help_}
+#define BOOL(T, key_, member, init_, help_)                                                                            \
+    { .key = key_, .kind = SET_BOOL, .offset = offsetof(T, member), .init = init_, .help = help_ }
 #define INT(T, key_, member, range, init_, help_)                                                                      \
     {.key = key_, .kind = SET_INT, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_}
 #define NEED_INT(T, key_, member, range, help_)                                                                        \
@@ -19,9 +20,11 @@
     {.key = key_, .kind = SET_DOUBLE, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_}
 #define WORD(T, key_, member, words, init_, help_)                                                                     \
     {.key = key_, .kind = SET_ENUM, .offset = offsetof(T, member), .spec = words, .init = init_, .help = help_}
-#define TEXT(T, key_, member, init_, help_) {.key = key_, .kind = SET_STRING, .offset = offsetof(T, member), .init = init_, .help = help_}
+#define TEXT(T, key_, member, init_, help_)                                                                            \
+    { .key = key_, .kind = SET_STRING, .offset = offsetof(T, member), .init = init_, .help = help_ }
 #define PATH(T, key_, member, help_) {.key = key_, .kind = SET_PATH, .offset = offsetof(T, member), .help = help_}
-#define GROUP(T, key_, member, table, help_) {.key = key_, .kind = SET_GROUP, .offset = offsetof(T, member), .fields = table, .help = help_}
+#define GROUP(T, key_, member, table, help_)                                                                           \
+    { .key = key_, .kind = SET_GROUP, .offset = offsetof(T, member), .fields = table, .help = help_ }
 #define INLINE(T, member, table) {.kind = SET_INLINE, .offset = offsetof(T, member), .fields = table}
 #define LIST(T, key_, member, table, type, help_)                                                                      \
     {.key = key_, .kind = SET_LIST, .offset = offsetof(T, member), .fields = table, .size = sizeof(type), .help = help_}
@@ -40,7 +43,8 @@ static const oc_setting new_text_table[] = {
     NEED_INT(oc_recipe_new_text, "hidden", hidden, "8..16384", "width"),
     NEED_INT(oc_recipe_new_text, "layers", layers, "1..256", "decoder layers"),
     NEED_INT(oc_recipe_new_text, "heads", heads, "1..256", "query heads; they divide the width into even parts"),
-    INT(oc_recipe_new_text, "kv_heads", kv_heads, "0..256", "0", "key/value heads; they divide the query heads; 0: as many"),
+    INT(oc_recipe_new_text, "kv_heads", kv_heads, "0..256", "0",
+        "key/value heads; they divide the query heads; 0: as many"),
     NEED_INT(oc_recipe_new_text, "mlp", mlp, "8..65536", "inner width of the MLP"),
     INT(oc_recipe_new_text, "max_positions", max_positions, "16..1048576", "4096", "longest sequence"),
     NUM(oc_recipe_new_text, "rope_theta", rope_theta, "1..1e9", "1e6", "base of the rotary positions"),
@@ -64,49 +68,67 @@ static const oc_setting projector_table[] = {
     {0}};
 
 static const oc_setting model_table[] = {
-    PATH(oc_recipe_model, "init", init, "a checkpoint folder of the whole model to start from, instead of towers and new"),
+    PATH(oc_recipe_model, "init", init,
+         "a checkpoint folder of the whole model to start from, instead of towers and new"),
     GROUP(oc_recipe_model, "towers", towers, towers_table, "folders that the towers are read from"),
     GROUP(oc_recipe_model, "new", fresh, new_table, "sizes of towers that begin with random weights"),
     GROUP(oc_recipe_model, "projector", projector, projector_table, "between the towers; not with init"),
-    WORD(oc_recipe_model, "mask", mask, "causal|prefix|isolated|model", "model", "which keys visual tokens see; model: as init was trained, else prefix"),
+    WORD(oc_recipe_model, "mask", mask, "causal|prefix|isolated|model", "model",
+         "which keys visual tokens see; model: as init was trained, else prefix"),
     WORD(oc_recipe_model, "aspect", aspect, "stretch|pad", "stretch", "how images become square"),
-    PATH(oc_recipe_model, "tokenizer", tokenizer, "tokenizer.json or a folder with one; default: that of the checkpoint"),
+    PATH(oc_recipe_model, "tokenizer", tokenizer,
+         "tokenizer.json or a folder with one; default: that of the checkpoint"),
     {0}};
 
 /* Data. */
 static const oc_setting dataset_table[] = {
     WORD(oc_recipe_dataset, "kind", kind, "llava|coco|karpathy|vqa", "llava", "format of the json file"),
-    {.key = "json", .kind = SET_PATH | SET_REQUIRED, .offset = offsetof(oc_recipe_dataset, json), .help = "the samples"},
+    {.key = "json",
+     .kind = SET_PATH | SET_REQUIRED,
+     .offset = offsetof(oc_recipe_dataset, json),
+     .help = "the samples"},
     PATH(oc_recipe_dataset, "images", images, "folder, tar file or pattern of tar files; default: data.images"),
     TEXT(oc_recipe_dataset, "prompt", prompt, NULL, "question put before a caption (coco)"),
     TEXT(oc_recipe_dataset, "prompt_suffix", prompt_suffix, NULL, "added to every question"),
-    TEXT(oc_recipe_dataset, "sampling", sampling_text, "all", "all, first:N, end:N or random:N; N may be a percentage (first:10%)"),
+    TEXT(oc_recipe_dataset, "sampling", sampling_text, "all",
+         "all, first:N, end:N or random:N; N may be a percentage (first:10%)"),
     NUM(oc_recipe_dataset, "weight", weight, "0.001..1000", "1", "how often an epoch goes through the samples"),
     TEXT(oc_recipe_dataset, "split", split, NULL, "karpathy: train (with restval), val or test; default: all"),
     BOOL(oc_recipe_dataset, "lowercase", lowercase, "false", "answers in lower case"),
+    BOOL(oc_recipe_dataset, "fix_placeholders", fix_placeholders, "false",
+         "a record with one picture and no \"<image>\" gets one in front instead of being bad"),
     {0}};
 
 static const oc_setting augment_table[] = {
     NUM(oc_recipe_augment, "crop_min", crop_min, "0.05..1", "1", "smallest part of the area that a random crop keeps"),
     NUM(oc_recipe_augment, "flip", flip, "0..1", "0", "probability of mirroring; wrong for data with left and right"),
-    NUM(oc_recipe_augment, "colour_jitter", colour_jitter, "0..1", "0", "strength of random brightness, contrast, saturation"),
+    NUM(oc_recipe_augment, "colour_jitter", colour_jitter, "0..1", "0",
+        "strength of random brightness, contrast, saturation"),
     {0}};
 
 static const oc_setting data_table[] = {
     PATH(oc_recipe_data, "images", images, "image folder of datasets that name none"),
     INT(oc_recipe_data, "loader_threads", loader_threads, "1..256", "2", "threads that decode and tokenize"),
-    INT(oc_recipe_data, "cache_mb", cache_mb, "0..16777216", "1024", "memory for decoded images, so that later epochs need not decode"),
+    INT(oc_recipe_data, "cache_mb", cache_mb, "0..16777216", "1024",
+        "memory for decoded images, so that later epochs need not decode"),
     GROUP(oc_recipe_data, "augment", augment, augment_table, "random changes to training images"),
-    {.key = "on_bad", .kind = SET_ENUM, .offset = offsetof(oc_recipe_data, on_bad), .spec = "fail|skip", .init = "fail",
+    {.key = "on_bad",
+     .kind = SET_ENUM,
+     .offset = offsetof(oc_recipe_data, on_bad),
+     .spec = "fail|skip",
+     .init = "fail",
      .help = "what an unreadable sample does"},
-    INT(oc_recipe_data, "max_bad", max_bad, "0..1000000000", "100", "unreadable samples that are skipped before the run fails"),
+    INT(oc_recipe_data, "max_bad", max_bad, "0..1000000000", "100",
+        "unreadable samples that are skipped before the run fails"),
     {0}};
 
 /* Stages. */
 static const oc_setting budget_table[] = {
-    NUM(oc_recipe_budget, "epochs", epochs, "0..100000", NULL, "passes over the data (may be a fraction); 1 when nothing is given"),
+    NUM(oc_recipe_budget, "epochs", epochs, "0..100000", NULL,
+        "passes over the data (may be a fraction); 1 when nothing is given"),
     INT(oc_recipe_budget, "steps", steps, "0..1000000000", NULL, "optimizer steps, instead of epochs"),
-    NUM(oc_recipe_budget, "minutes", minutes, "0..10000000", NULL, "time, instead of epochs; the schedule follows the clock"),
+    NUM(oc_recipe_budget, "minutes", minutes, "0..10000000", NULL,
+        "time, instead of epochs; the schedule follows the clock"),
     {0}};
 
 static const oc_setting schedule_table[] = {
@@ -141,31 +163,43 @@ static const oc_setting eval_table[] = {
     {0}};
 
 static const oc_setting stage_table[] = {
-    {.key = "name", .kind = SET_STRING | SET_REQUIRED, .offset = offsetof(oc_recipe_stage, name),
+    {.key = "name",
+     .kind = SET_STRING | SET_REQUIRED,
+     .offset = offsetof(oc_recipe_stage, name),
      .help = "letters, digits, - and _; names the stage's checkpoint"},
     INLINE(oc_recipe_stage, budget, budget_table),
     INT(oc_recipe_stage, "batch", batch, "1..1048576", "32", "samples of one optimizer step"),
     INT(oc_recipe_stage, "micro_batch", micro_batch, "0..65536", "0", "samples computed at a time; 0: up to 64"),
-    INT(oc_recipe_stage, "max_tokens", max_tokens, "0..16777216", "0", "tokens computed at a time; 0: no limit of its own"),
+    INT(oc_recipe_stage, "max_tokens", max_tokens, "0..16777216", "0",
+        "tokens computed at a time; 0: no limit of its own"),
     GROUP(oc_recipe_stage, "train", train, rates_table, "learning rates; what has none is frozen"),
     INLINE(oc_recipe_stage, optim, optim_table),
     WORD(oc_recipe_stage, "mask", mask, "causal|prefix|isolated|model", "model", "model: that of the model"),
-    WORD(oc_recipe_stage, "template", chat_template, "plain|chat", "chat", "plain: image and answer only, chat: the chat template"),
-    INT(oc_recipe_stage, "max_length", max_length, "8..1048576", "512", "tokens of a sample, visual ones included; longer answers are cut"),
-    BOOL(oc_recipe_stage, "system_prompt", system_prompt, "true", "chat: put in the template's system turn where a sample has none"),
-    BOOL(oc_recipe_stage, "group_by_image", group_by_image, "false", "an image's samples go into one batch together; the image is encoded once"),
-    INT(oc_recipe_stage, "captions_per_image", captions_per_image, "0..1000", "0", "with group_by_image: samples drawn of each image; 0: all"),
-    NUM(oc_recipe_stage, "token_drop", token_drop, "0..0.9", "0", "part of the answer's input tokens that is hidden, so that the picture counts more"),
+    WORD(oc_recipe_stage, "template", chat_template, "plain|chat", "chat",
+         "plain: image and answer only, chat: the chat template"),
+    INT(oc_recipe_stage, "max_length", max_length, "8..1048576", "512",
+        "tokens of a sample, visual ones included; longer answers are cut"),
+    BOOL(oc_recipe_stage, "system_prompt", system_prompt, "true",
+         "chat: put in the template's system turn where a sample has none"),
+    BOOL(oc_recipe_stage, "group_by_image", group_by_image, "false",
+         "an image's samples go into one batch together; the image is encoded once"),
+    INT(oc_recipe_stage, "captions_per_image", captions_per_image, "0..1000", "0",
+        "with group_by_image: samples drawn of each image; 0: all"),
+    NUM(oc_recipe_stage, "token_drop", token_drop, "0..0.9", "0",
+        "part of the answer's input tokens that is hidden, so that the picture counts more"),
     NUM(oc_recipe_stage, "ema", ema, "0..0.99999", "0", "decay of averaged weights, which are then saved; 0: off"),
     LIST(oc_recipe_stage, "datasets", datasets, dataset_table, oc_recipe_dataset, "what is learned from"),
-    INT(oc_recipe_stage, "save_every", save_every, "0..1000000000", "0", "steps between checkpoints; 0: at the end only"),
-    INT(oc_recipe_stage, "eval_every", eval_every, "0..1000000000", "0", "steps between evaluations; 0: at the end only"),
+    INT(oc_recipe_stage, "save_every", save_every, "0..1000000000", "0",
+        "steps between checkpoints; 0: at the end only"),
+    INT(oc_recipe_stage, "eval_every", eval_every, "0..1000000000", "0",
+        "steps between evaluations; 0: at the end only"),
     GROUP(oc_recipe_stage, "eval", eval, eval_table, "measurement during the stage; none without it"),
     {0}};
 
 /* Pretraining. */
 static const oc_setting text_encoder_table[] = {
-    INT(oc_recipe_text_encoder, "hidden", hidden, "0..16384", "0", "width; 0: as the vision tower, like the next three"),
+    INT(oc_recipe_text_encoder, "hidden", hidden, "0..16384", "0",
+        "width; 0: as the vision tower, like the next three"),
     INT(oc_recipe_text_encoder, "layers", layers, "0..256", "0", "encoder layers"),
     INT(oc_recipe_text_encoder, "heads", heads, "0..256", "0", "attention heads"),
     INT(oc_recipe_text_encoder, "mlp", mlp, "0..65536", "0", "inner width of the MLP"),
@@ -185,11 +219,14 @@ static const oc_setting pretrain_vision_table[] = {
 static const oc_setting pretrain_text_table[] = {
     INLINE(oc_recipe_pretrain_text, budget, budget_table),
     INT(oc_recipe_pretrain_text, "batch", batch, "1..1048576", "32", "sequences of one optimizer step"),
-    INT(oc_recipe_pretrain_text, "micro_batch", micro_batch, "0..65536", "0", "sequences computed at a time; 0: the whole batch"),
+    INT(oc_recipe_pretrain_text, "micro_batch", micro_batch, "0..65536", "0",
+        "sequences computed at a time; 0: the whole batch"),
     INT(oc_recipe_pretrain_text, "length", length, "8..1048576", "256", "tokens of a sequence"),
     NUM(oc_recipe_pretrain_text, "lr", lr, "0..10", "1e-3", "learning rate"),
     INLINE(oc_recipe_pretrain_text, optim, optim_table),
-    {.key = "files", .kind = SET_PATHS, .offset = offsetof(oc_recipe_pretrain_text, files),
+    {.key = "files",
+     .kind = SET_PATHS,
+     .offset = offsetof(oc_recipe_pretrain_text, files),
      .help = "text files, or JSON lines with \"text\""},
     LIST(oc_recipe_pretrain_text, "datasets", datasets, dataset_table, oc_recipe_dataset, "used without their images"),
     INT(oc_recipe_pretrain_text, "save_every", save_every, "0..1000000000", "0", "steps between checkpoints"),
@@ -203,11 +240,16 @@ static const oc_setting log_table[] = {
 
 static const oc_setting recipe_table[] = {
     {.key = "vars", .kind = SET_VARS, .help = "values of `${name}`; `--set name=value` goes before them"},
-    TEXT(oc_recipe, "out", out, NULL, "folder for checkpoints and logs, relative to the current folder; `--out` goes before it"),
+    TEXT(oc_recipe, "out", out, NULL,
+         "folder for checkpoints and logs, relative to the current folder; `--out` goes before it"),
     INT(oc_recipe, "seed", seed, "0..2147483647", "1", "of weights, order and augmentation"),
     INT(oc_recipe, "threads", threads, "0..1024", "0", "0: all cores"),
-    WORD(oc_recipe, "dtype", dtype, "auto|f32|bf16", "auto", "arithmetic; auto: bf16 where the processor multiplies it"),
-    {.key = "memory", .kind = SET_BYTES, .offset = offsetof(oc_recipe, memory_bytes), .help = "a stage that would need more is refused before it starts; default: no limit"},
+    WORD(oc_recipe, "dtype", dtype, "auto|f32|bf16", "auto",
+         "arithmetic; auto: bf16 where the processor multiplies it"),
+    {.key = "memory",
+     .kind = SET_BYTES,
+     .offset = offsetof(oc_recipe, memory_bytes),
+     .help = "a stage that would need more is refused before it starts; default: no limit"},
     GROUP(oc_recipe, "model", model, model_table, "where the weights come from"),
     GROUP(oc_recipe, "data", data, data_table, "what all datasets share"),
     LIST(oc_recipe, "stages", stages, stage_table, oc_recipe_stage, "run by `ocellus train`, in this order"),
@@ -257,17 +299,19 @@ static oc_status check_datasets(const oc_recipe *r, oc_list *datasets, const cha
         char path[128];
         snprintf(path, sizeof path, "%s.datasets[%d].sampling", where, i);
         if (!parse_sampling(d))
-            return fail_rule(r, d->line, path, "all, first:N, end:N or random:N was expected, N a count or a percentage", err);
+            return fail_rule(r, d->line, path,
+                             "all, first:N, end:N or random:N was expected, N a count or a percentage", err);
         if (!d->images && r->data.images && !(d->images = oc_strdup(r->data.images)))
             return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", r->path);
     }
     return OC_OK;
 }
 
-static oc_status check_heads(const oc_recipe *r, int line, const char *where, int hidden, int heads, int multiple, oc_error *err) {
+static oc_status check_heads(const oc_recipe *r, int line, const char *where, int hidden, int heads, int multiple,
+                             oc_error *err) {
     if (hidden % (heads * multiple) == 0) return OC_OK;
-    return oc_fail(err, OC_ERR_FORMAT, "%s:%d: %s: hidden %d is not a multiple of %s%d heads", r->path, line, where, hidden,
-                   multiple > 1 ? "twice " : "", heads);
+    return oc_fail(err, OC_ERR_FORMAT, "%s:%d: %s: hidden %d is not a multiple of %s%d heads", r->path, line, where,
+                   hidden, multiple > 1 ? "twice " : "", heads);
 }
 
 static oc_status check_new(const oc_recipe *r, oc_error *err) {
@@ -308,11 +352,14 @@ static oc_status check_stage(const oc_recipe *r, int i, oc_error *err) {
     oc_recipe_stage *s = (oc_recipe_stage *)r->stages.item + i;
     char where[64];
     snprintf(where, sizeof where, "stages[%d]", i);
-    if (!is_file_name(s->name)) return fail_rule(r, s->line, where, "name: 1 to 64 letters, digits, - and _ were expected", err);
+    if (!is_file_name(s->name))
+        return fail_rule(r, s->line, where, "name: 1 to 64 letters, digits, - and _ were expected", err);
     for (int j = 0; j < i; j++)
-        if (!strcmp(s->name, oc_recipe_stage_at(r, j)->name)) return fail_rule(r, s->line, where, "the name of an earlier stage", err);
+        if (!strcmp(s->name, oc_recipe_stage_at(r, j)->name))
+            return fail_rule(r, s->line, where, "the name of an earlier stage", err);
     if (s->train.vision <= 0 && s->train.projector <= 0 && s->train.lm <= 0)
-        return fail_rule(r, s->line, where, "nothing is trained: give train.vision, train.projector or train.lm a learning rate", err);
+        return fail_rule(r, s->line, where,
+                         "nothing is trained: give train.vision, train.projector or train.lm a learning rate", err);
     if (s->datasets.n == 0) return fail_rule(r, s->line, where, "datasets: at least one was expected", err);
     if (s->micro_batch > s->batch) return fail_rule(r, s->line, where, "micro_batch is larger than batch", err);
     if (s->mask == OC_RECIPE_MASK_OF_MODEL) s->mask = r->model.mask;
@@ -326,12 +373,14 @@ static oc_status check_pretrain(oc_recipe *r, oc_error *err) {
     oc_recipe_pretrain_vision *v = &r->pretrain_vision;
     oc_recipe_pretrain_text *t = &r->pretrain_text;
     if (v->line) {
-        if (v->datasets.n == 0) return fail_rule(r, v->line, "pretrain_vision", "datasets: at least one was expected", err);
+        if (v->datasets.n == 0)
+            return fail_rule(r, v->line, "pretrain_vision", "datasets: at least one was expected", err);
         OC_TRY(check_budget(r, &v->budget, v->line, "pretrain_vision", err));
         OC_TRY(check_datasets(r, &v->datasets, "pretrain_vision", err));
     }
     if (t->line) {
-        if (t->datasets.n + t->files.n == 0) return fail_rule(r, t->line, "pretrain_text", "files or datasets were expected", err);
+        if (t->datasets.n + t->files.n == 0)
+            return fail_rule(r, t->line, "pretrain_text", "files or datasets were expected", err);
         OC_TRY(check_budget(r, &t->budget, t->line, "pretrain_text", err));
         OC_TRY(check_datasets(r, &t->datasets, "pretrain_text", err));
     }

@@ -10,12 +10,27 @@
 #include "train/settings.h"
 
 typedef enum { OC_RECIPE_DTYPE_AUTO, OC_RECIPE_DTYPE_F32, OC_RECIPE_DTYPE_BF16 } oc_recipe_dtype;
-typedef enum { OC_RECIPE_MASK_CAUSAL, OC_RECIPE_MASK_PREFIX, OC_RECIPE_MASK_ISOLATED, OC_RECIPE_MASK_OF_MODEL } oc_recipe_mask;
+typedef enum {
+    OC_RECIPE_MASK_CAUSAL,
+    OC_RECIPE_MASK_PREFIX,
+    OC_RECIPE_MASK_ISOLATED,
+    OC_RECIPE_MASK_OF_MODEL
+} oc_recipe_mask;
 typedef enum { OC_RECIPE_ASPECT_STRETCH, OC_RECIPE_ASPECT_PAD } oc_recipe_aspect;
 typedef enum { OC_RECIPE_ACT_GELU_TANH, OC_RECIPE_ACT_GELU } oc_recipe_act;
 typedef enum { OC_RECIPE_TEMPLATE_PLAIN, OC_RECIPE_TEMPLATE_CHAT } oc_recipe_template;
-typedef enum { OC_RECIPE_DATA_LLAVA, OC_RECIPE_DATA_COCO, OC_RECIPE_DATA_KARPATHY, OC_RECIPE_DATA_VQA } oc_recipe_data_kind;
-typedef enum { OC_RECIPE_SAMPLE_ALL, OC_RECIPE_SAMPLE_FIRST, OC_RECIPE_SAMPLE_END, OC_RECIPE_SAMPLE_RANDOM } oc_recipe_sampling;
+typedef enum {
+    OC_RECIPE_DATA_LLAVA,
+    OC_RECIPE_DATA_COCO,
+    OC_RECIPE_DATA_KARPATHY,
+    OC_RECIPE_DATA_VQA
+} oc_recipe_data_kind;
+typedef enum {
+    OC_RECIPE_SAMPLE_ALL,
+    OC_RECIPE_SAMPLE_FIRST,
+    OC_RECIPE_SAMPLE_END,
+    OC_RECIPE_SAMPLE_RANDOM
+} oc_recipe_sampling;
 typedef enum { OC_RECIPE_EVAL_CAPTION, OC_RECIPE_EVAL_VQA } oc_recipe_eval_task;
 
 /* --- The model ------------------------------------------------------------------------------------------------------ */
@@ -69,7 +84,7 @@ typedef struct oc_recipe_dataset {
     const char *sampling_text; /* key "sampling": all, first:N, end:N, random:N or with N% */
     double weight;
     const char *split;
-    bool lowercase;
+    bool lowercase, fix_placeholders;
 
     oc_recipe_sampling sampling; /* sampling_text, understood */
     double sampling_n;           /* samples, or a fraction of them when sampling_is_part */

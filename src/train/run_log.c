@@ -22,7 +22,8 @@ static oc_status drop_half_line(oc_run_log *log, oc_error *err) {
     if (fseeko(log->file, 0, SEEK_END) != 0) return fail_errno(log, "read", err);
     off_t end = ftello(log->file), at = end;
     for (int c; at > 0; at--) {
-        if (fseeko(log->file, at - 1, SEEK_SET) != 0 || (c = fgetc(log->file)) == EOF) return fail_errno(log, "read", err);
+        if (fseeko(log->file, at - 1, SEEK_SET) != 0 || (c = fgetc(log->file)) == EOF)
+            return fail_errno(log, "read", err);
         if (c == '\n') break;
     }
     if (at < end && ftruncate(fileno(log->file), at) != 0) return fail_errno(log, "shorten", err);

@@ -38,7 +38,8 @@ static bool ends(const oc_setting *s) { return !s->key && !s->fields; }
 
 /* --- Messages and the key path -------------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 3, 4))) static oc_status fail_at(reader *r, const yaml_node_t *node, const char *fmt, ...) {
+__attribute__((format(printf, 3, 4))) static oc_status fail_at(reader *r, const yaml_node_t *node, const char *fmt,
+                                                               ...) {
     char text[700];
     va_list ap;
     va_start(ap, fmt);
@@ -171,7 +172,8 @@ static oc_status take_file_variables(reader *r, const yaml_node_t *root) {
         if (is_null(vars)) return pop_to(r, 0), OC_OK;
         if (vars->type != YAML_MAPPING_NODE) return fail_at(r, vars, "%s, a mapping was expected", node_kind(vars));
         for (yaml_node_pair_t *q = vars->data.mapping.pairs.start; q < vars->data.mapping.pairs.top; q++)
-            OC_TRY(take_file_variable(r, yaml_document_get_node(&r->doc, q->key), yaml_document_get_node(&r->doc, q->value)));
+            OC_TRY(take_file_variable(r, yaml_document_get_node(&r->doc, q->key),
+                                      yaml_document_get_node(&r->doc, q->value)));
         pop_to(r, 0);
     }
     return OC_OK;
@@ -245,7 +247,8 @@ static oc_status read_scalar(reader *r, const oc_setting *s, void *at, const yam
     oc_status st = expand(r, node, &text, &typed);
     if (st == OC_OK) {
         int kind = kind_of(s);
-        if (kind == SET_STRING || kind == SET_PATH || kind == SET_PATHS) st = set_string(r, at, text.data, kind != SET_STRING, typed);
+        if (kind == SET_STRING || kind == SET_PATH || kind == SET_PATHS)
+            st = set_string(r, at, text.data, kind != SET_STRING, typed);
         else if (!store(s, at, text.data)) st = fail_value(r, node, s, text.data);
     }
     oc_strbuf_free(&text);
@@ -353,7 +356,8 @@ static oc_status read_value(reader *r, const oc_setting *s, char *at, const yaml
     }
 }
 
-static oc_status check_required(reader *r, const oc_setting *table, const yaml_node_t *node, const bool *seen, int *index) {
+static oc_status check_required(reader *r, const oc_setting *table, const yaml_node_t *node, const bool *seen,
+                                int *index) {
     for (const oc_setting *s = table; !ends(s); s++) {
         if (kind_of(s) == SET_INLINE) OC_TRY(check_required(r, s->fields, node, seen, index));
         else if (!seen[(*index)++] && s->kind & SET_REQUIRED) return fail_at(r, node, "\"%s\" is missing", s->key);
@@ -511,7 +515,8 @@ static void describe_rows(const oc_setting *table, oc_strbuf *out) {
         oc_strbuf type = {0};
         describe_type(s, &type);
         oc_strbuf_printf(out, "| `%s` | ", s->key);
-        for (const char *c = type.failed ? "" : type.data; *c; c++) oc_strbuf_puts(out, *c == '|' ? ", " : (char[]){*c, 0});
+        for (const char *c = type.failed ? "" : type.data; *c; c++)
+            oc_strbuf_puts(out, *c == '|' ? ", " : (char[]){*c, 0});
         oc_strbuf_printf(out, " | %s | %s |\n", s->kind & SET_REQUIRED ? "required" : s->init ? s->init : "", s->help);
         oc_strbuf_free(&type);
     }

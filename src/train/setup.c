@@ -24,7 +24,10 @@ oc_status oc_run_path(const oc_run *run, const char *name, char **out, oc_error 
 static oc_status check_fresh(const oc_run *run, const char *log_path, oc_error *err) {
     if (run->opt->resume || !oc_file_exists(log_path)) return OC_OK;
     if (!run->opt->overwrite)
-        return oc_fail(err, OC_ERR_ARG, "%s holds an earlier run; --resume continues it, --overwrite starts anew, --out DIR goes elsewhere", run->out);
+        return oc_fail(
+            err, OC_ERR_ARG,
+            "%s holds an earlier run; --resume continues it, --overwrite starts anew, --out DIR goes elsewhere",
+            run->out);
     static const char *const parts[] = {"checkpoint", "checkpoint.old", "checkpoint.new", "tensorboard", "log.jsonl"};
     for (size_t i = 0; i < OC_COUNT(parts); i++) {
         char *path;
@@ -50,29 +53,37 @@ oc_status oc_run_resume(const oc_run *run, oc_position *pos, char **found, oc_er
     }
     st = oc_checkpoint_load_position(*found, pos, err);
     if (st == OC_OK && pos->seed != (uint64_t)run->recipe->seed)
-        st = oc_fail(err, OC_ERR_ARG, "%s: made with seed %llu, the recipe has %d; the order of the samples would be another one", *found, (unsigned long long)pos->seed,
-                     run->recipe->seed);
+        st = oc_fail(err, OC_ERR_ARG,
+                     "%s: made with seed %llu, the recipe has %d; the order of the samples would be another one",
+                     *found, (unsigned long long)pos->seed, run->recipe->seed);
     if (st == OC_OK) return OC_OK;
     oc_free(*found);
     *found = NULL;
     return st;
 }
 
-oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir, oc_error *err) {
+oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir,
+                      oc_error *err) {
     memset(run, 0, sizeof *run);
     run->recipe = recipe;
     run->opt = opt;
     run->out = opt->out ? opt->out : recipe->out;
-    if (!run->out && !opt->dry_run) return oc_fail(err, OC_ERR_ARG, "%s: no output folder; give --out DIR or the key \"out\"", recipe->path);
-    if (!tokenizer_dir) return oc_fail(err, OC_ERR_ARG, "%s: no tokenizer; model.tokenizer names a tokenizer.json (ocellus tokenizer train makes one)", recipe->path);
+    if (!run->out && !opt->dry_run)
+        return oc_fail(err, OC_ERR_ARG, "%s: no output folder; give --out DIR or the key \"out\"", recipe->path);
+    if (!tokenizer_dir)
+        return oc_fail(err, OC_ERR_ARG,
+                       "%s: no tokenizer; model.tokenizer names a tokenizer.json (ocellus tokenizer train makes one)",
+                       recipe->path);
     char *log = NULL, *tb = NULL;
     int32_t image;
     oc_status st;
-    OC_GO(oc_compute_open(&run->compute, &(oc_compute_options){.threads = recipe->threads, .backend = opt->backend}, err));
+    OC_GO(oc_compute_open(&run->compute, &(oc_compute_options){.threads = recipe->threads, .backend = opt->backend},
+                          err));
     run->dtype = choose_dtype(recipe, run->compute);
     if (opt->profile) OC_GO(oc_profile_start(run->compute, err));
     OC_GO(oc_tokenizer_open(&run->tokenizer, tokenizer_dir, err));
-    OC_GO(oc_tokenizer_add_special(run->tokenizer, OC_IMAGE_PLACEHOLDER, &image, err)); /* Qwen2's own tokenizer lacks it */
+    OC_GO(oc_tokenizer_add_special(run->tokenizer, OC_IMAGE_PLACEHOLDER, &image,
+                                   err)); /* Qwen2's own tokenizer lacks it */
     if (opt->dry_run) goto done;
     OC_GO(oc_make_dirs(run->out, err));
     OC_GO(oc_run_path(run, "log.jsonl", &log, err));
@@ -80,8 +91,12 @@ oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_optio
     OC_GO(oc_run_log_open(&run->log, log, err));
     OC_GO(oc_run_path(run, "tensorboard", &tb, err));
     if (recipe->log.tensorboard) OC_GO(oc_tensorboard_open(&run->tensorboard, tb, err));
-    run->output = (oc_train_output){.log = run->log, .tensorboard = run->tensorboard, .every = recipe->log.every, .quiet = opt->quiet,
-                                    .done = opt->done, .ctx = opt->ctx};
+    run->output = (oc_train_output){.log = run->log,
+                                    .tensorboard = run->tensorboard,
+                                    .every = recipe->log.every,
+                                    .quiet = opt->quiet,
+                                    .done = opt->done,
+                                    .ctx = opt->ctx};
     oc_log(OC_LOG_INFO, "%s, %s", oc_compute_describe(run->compute), run->dtype == OC_BF16 ? "bf16" : "float32");
 done:
     oc_free(log);
@@ -101,10 +116,20 @@ void oc_run_close(oc_run *run) {
 /* ---- Data ---------------------------------------------------------------------------------------------------------- */
 
 static oc_status open_dataset(oc_dataset **out, const oc_recipe_dataset *d, uint64_t seed, oc_error *err) {
-    static const oc_dataset_kind kind[] = {[OC_RECIPE_DATA_LLAVA] = OC_DATASET_LLAVA, [OC_RECIPE_DATA_COCO] = OC_DATASET_COCO,
-                                           [OC_RECIPE_DATA_KARPATHY] = OC_DATASET_KARPATHY, [OC_RECIPE_DATA_VQA] = OC_DATASET_VQA};
-    oc_dataset_options o = {.kind = kind[d->kind], .json = d->json, .images = d->images, .split = d->split, .prompt = d->prompt,
-                            .prompt_suffix = d->prompt_suffix, .sampling = d->sampling_text, .seed = seed, .lowercase = d->lowercase};
+    static const oc_dataset_kind kind[] = {[OC_RECIPE_DATA_LLAVA] = OC_DATASET_LLAVA,
+                                           [OC_RECIPE_DATA_COCO] = OC_DATASET_COCO,
+                                           [OC_RECIPE_DATA_KARPATHY] = OC_DATASET_KARPATHY,
+                                           [OC_RECIPE_DATA_VQA] = OC_DATASET_VQA};
+    oc_dataset_options o = {.kind = kind[d->kind],
+                            .json = d->json,
+                            .images = d->images,
+                            .split = d->split,
+                            .prompt = d->prompt,
+                            .prompt_suffix = d->prompt_suffix,
+                            .sampling = d->sampling_text,
+                            .seed = seed,
+                            .lowercase = d->lowercase,
+                            .fix_placeholders = d->fix_placeholders};
     return oc_dataset_open(out, &o, err);
 }
 
@@ -150,7 +175,8 @@ void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixtu
     lo->image.aspect = cfg->aspect;
     memcpy(lo->image.mean, cfg->image_mean, sizeof lo->image.mean);
     memcpy(lo->image.std, cfg->image_std, sizeof lo->image.std);
-    lo->image.augment = (oc_augment){.crop_min = d->augment.crop_min, .flip = d->augment.flip, .jitter = d->augment.colour_jitter};
+    lo->image.augment =
+        (oc_augment){.crop_min = d->augment.crop_min, .flip = d->augment.flip, .jitter = d->augment.colour_jitter};
     lo->text.tokenizer = run->tokenizer;
     lo->text.image_token = cfg->image_token;
     lo->text.eos_token = cfg->eos_token;
@@ -166,16 +192,31 @@ int64_t oc_steps_of_epochs(int64_t units, int batch, double epochs) {
 
 void oc_config_new_vision(oc_config *c, const oc_recipe_new_vision *v) {
     c->has_vision = true;
-    c->vision = (oc_vision_config){.hidden = v->hidden, .layers = v->layers, .heads = v->heads, .mlp = v->mlp, .image_size = v->image_size,
-                                   .patch_size = v->patch_size, .eps = 1e-6f, .act = OC_ACT_GELU_TANH, .feature_layer = -1};
+    c->vision = (oc_vision_config){.hidden = v->hidden,
+                                   .layers = v->layers,
+                                   .heads = v->heads,
+                                   .mlp = v->mlp,
+                                   .image_size = v->image_size,
+                                   .patch_size = v->patch_size,
+                                   .eps = 1e-6f,
+                                   .act = OC_ACT_GELU_TANH,
+                                   .feature_layer = -1};
 }
 
 void oc_config_new_text(oc_config *c, const oc_recipe_new_text *t, const oc_tokenizer *tokenizer) {
     int vocab = (int)oc_tokenizer_vocab_size(tokenizer);
     c->has_text = true;
-    c->text = (oc_text_config){.hidden = t->hidden, .layers = t->layers, .heads = t->heads, .kv_heads = t->kv_heads ? t->kv_heads : t->heads,
-                               .head_size = t->heads > 0 ? t->hidden / t->heads : 0, .mlp = t->mlp, .vocab = (vocab + 63) / 64 * 64,
-                               .max_positions = t->max_positions, .eps = 1e-6f, .rope_theta = (float)t->rope_theta, .tied = t->tie};
+    c->text = (oc_text_config){.hidden = t->hidden,
+                               .layers = t->layers,
+                               .heads = t->heads,
+                               .kv_heads = t->kv_heads ? t->kv_heads : t->heads,
+                               .head_size = t->heads > 0 ? t->hidden / t->heads : 0,
+                               .mlp = t->mlp,
+                               .vocab = (vocab + 63) / 64 * 64,
+                               .max_positions = t->max_positions,
+                               .eps = 1e-6f,
+                               .rope_theta = (float)t->rope_theta,
+                               .tied = t->tie};
 }
 
 void oc_config_tokens(oc_config *c, const oc_tokenizer *t) {

@@ -19,7 +19,8 @@ typedef struct oc_run {
 
 /* Opens compute, output folder and logs; the tokenizer from `tokenizer_dir`, with an id for "<image>". Without resume, a folder that already holds
  * a run is refused unless overwrite. */
-oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir, oc_error *err);
+oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir,
+                      oc_error *err);
 void oc_run_close(oc_run *run);
 /* OUT/name as a new string. */
 oc_status oc_run_path(const oc_run *run, const char *name, char **out, oc_error *err);

@@ -25,7 +25,8 @@ void oc_embed_head_fwd(float *z, float *norm, const float *x, const float *w, co
     }
 }
 
-void oc_embed_head_bwd(float *dx, float *dw, float *db, float *dz, const float *z, const float *norm, const float *x, const float *w, int B, int C, int D) {
+void oc_embed_head_bwd(float *dx, float *dw, float *db, float *dz, const float *z, const float *norm, const float *x,
+                       const float *w, int B, int C, int D) {
     /* through z = y / |y|: dy = (dz - (dz . z) z) / |y| */
 #pragma omp parallel for
     for (int i = 0; i < B; i++) {
@@ -47,7 +48,8 @@ void oc_embed_head_bwd(float *dx, float *dw, float *db, float *dz, const float *
 /* log(1 + exp(x)) without overflow. */
 static float softplus(float x) { return x > 0 ? x + log1pf(expf(-x)) : log1pf(expf(x)); }
 
-double oc_sigmoid_loss(float *dz, float *du, float *d_scale, float *d_bias, int *matches, const float *z, const float *u, float scale, float bias, int B, int D) {
+double oc_sigmoid_loss(float *dz, float *du, float *d_scale, float *d_bias, int *matches, const float *z,
+                       const float *u, float scale, float bias, int B, int D) {
     const float e = expf(scale);
     double loss = 0, ds = 0, dbias = 0;
     memset(dz, 0, (size_t)B * (size_t)D * sizeof *dz);

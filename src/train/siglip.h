@@ -11,8 +11,10 @@
 /* z [B, D] = x [B, C] W [D, C]^T + b, each row then divided by its norm; norm [B] is kept. */
 void oc_embed_head_fwd(float *z, float *norm, const float *x, const float *w, const float *b, int B, int C, int D);
 /* dx [B, C] overwritten, dw [D, C], db [D] added to. z: of the forward pass; dz [B, D]: its gradient, overwritten. */
-void oc_embed_head_bwd(float *dx, float *dw, float *db, float *dz, const float *z, const float *norm, const float *x, const float *w, int B, int C, int D);
+void oc_embed_head_bwd(float *dx, float *dw, float *db, float *dz, const float *z, const float *norm, const float *x,
+                       const float *w, int B, int C, int D);
 /* Loss of B pairs and gradients of z, u (overwritten), scale and bias (added to). matches: rows whose best text is theirs. */
-double oc_sigmoid_loss(float *dz, float *du, float *d_scale, float *d_bias, int *matches, const float *z, const float *u, float scale, float bias, int B, int D);
+double oc_sigmoid_loss(float *dz, float *du, float *d_scale, float *d_bias, int *matches, const float *z,
+                       const float *u, float scale, float bias, int B, int D);
 
 #endif

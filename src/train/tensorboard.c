@@ -124,8 +124,8 @@ oc_status oc_tensorboard_scalars(oc_tensorboard *tb, int64_t step, const char *c
     return end_event(tb, err);
 }
 
-oc_status oc_tensorboard_image(oc_tensorboard *tb, int64_t step, const char *tag, int width, int height, const void *png,
-                               size_t png_size, oc_error *err) {
+oc_status oc_tensorboard_image(oc_tensorboard *tb, int64_t step, const char *tag, int width, int height,
+                               const void *png, size_t png_size, oc_error *err) {
     begin_event(tb, step);
     oc_strbuf_clear(&tb->value);
     oc_strbuf_clear(&tb->inner); /* Image: 1 height, 2 width, 3 colourspace (3 = RGB), 4 the file's bytes */

@@ -17,8 +17,8 @@ const char *oc_tensorboard_path(const oc_tensorboard *tb);
 oc_status oc_tensorboard_scalars(oc_tensorboard *tb, int64_t step, const char *const *tags, const float *values, int n,
                                  oc_error *err);
 /* An image as the bytes of a PNG file. */
-oc_status oc_tensorboard_image(oc_tensorboard *tb, int64_t step, const char *tag, int width, int height, const void *png,
-                               size_t png_size, oc_error *err);
+oc_status oc_tensorboard_image(oc_tensorboard *tb, int64_t step, const char *tag, int width, int height,
+                               const void *png, size_t png_size, oc_error *err);
 
 /* CRC-32C (Castagnoli), and the form in which records hold it. */
 uint32_t oc_crc32c(const void *data, size_t size);

@@ -17,7 +17,8 @@ enum { MAX_SKIPPED_IN_A_ROW = 25, SEED_WEIGHTS = 0x77 };
 static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint, oc_error *err) {
     const char *whole = checkpoint ? checkpoint : run->recipe->model.init;
     if (!whole)
-        return oc_assemble(m, run->compute, &run->recipe->model, run->tokenizer, (uint64_t)run->recipe->seed + SEED_WEIGHTS, run->dtype, err);
+        return oc_assemble(m, run->compute, &run->recipe->model, run->tokenizer,
+                           (uint64_t)run->recipe->seed + SEED_WEIGHTS, run->dtype, err);
     OC_TRY(oc_weights_open(m, run->compute, whole, run->dtype, err));
     oc_status st = OC_OK;
     if (m->cfg.has_vision && m->cfg.has_text) st = oc_check_tokenizer(&m->cfg, run->tokenizer, err);
@@ -28,7 +29,9 @@ static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint
 
 /* ---- 2. One stage -------------------------------------------------------------------------------------------------- */
 
-int oc_stage_micro_batch(const oc_recipe_stage *s) { return s->micro_batch > 0 ? OC_MIN(s->micro_batch, s->batch) : OC_MIN(s->batch, 64); }
+int oc_stage_micro_batch(const oc_recipe_stage *s) {
+    return s->micro_batch > 0 ? OC_MIN(s->micro_batch, s->batch) : OC_MIN(s->batch, 64);
+}
 
 void oc_stage_prepare(oc_stage_run *s) {
     const oc_recipe_stage *st = s->stage;
@@ -69,7 +72,8 @@ static oc_status open_ema(oc_stage_run *s, oc_error *err) {
     return OC_OK;
 }
 
-const char *const oc_role_names[OC_ROLE_COUNT] = {"weights", "gradients", "moments", "averages", "packed", "activations", "batches"};
+const char *const oc_role_names[OC_ROLE_COUNT] = {"weights", "gradients",   "moments", "averages",
+                                                  "packed",  "activations", "batches"};
 
 static size_t batch_bytes(const oc_config *c, int tokens, int images) {
     size_t S = (size_t)c->vision.image_size;
@@ -90,7 +94,8 @@ void oc_stage_memory(size_t memory[OC_ROLE_COUNT], const oc_stage_run *s) {
         if (s->stage->ema > 0) memory[OC_ROLE_AVERAGES] += bytes;
     }
     memory[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, tokens, images, blocks, tokens, true);
-    memory[OC_ROLE_BATCHES] = (size_t)(OC_STAGE_AHEAD + d->loader_threads) * batch_bytes(&s->m->cfg, tokens, images) + oc_loader_cache_bytes(s->loader);
+    memory[OC_ROLE_BATCHES] = (size_t)(OC_STAGE_AHEAD + d->loader_threads) * batch_bytes(&s->m->cfg, tokens, images) +
+                              oc_loader_cache_bytes(s->loader);
 }
 
 /* A stage that would need more than the recipe's `memory` is refused before it takes it. */
@@ -100,8 +105,11 @@ static oc_status check_memory(const oc_stage_run *s, oc_error *err) {
     oc_stage_memory(memory, s);
     for (int i = 0; i < OC_ROLE_COUNT; i++) total += memory[i];
     if (total <= limit) return OC_OK;
-    return oc_fail(err, OC_ERR_NOMEM, "%s: stage %s needs %.2f GiB (activations %.2f), more than memory: %.2f GiB; a smaller micro_batch, max_tokens or max_length needs less",
-                   s->run->recipe->path, s->stage->name, (double)total / (1 << 30), (double)memory[OC_ROLE_ACTIVATIONS] / (1 << 30), (double)limit / (1 << 30));
+    return oc_fail(
+        err, OC_ERR_NOMEM,
+        "%s: stage %s needs %.2f GiB (activations %.2f), more than memory: %.2f GiB; a smaller micro_batch, max_tokens or max_length needs less",
+        s->run->recipe->path, s->stage->name, (double)total / (1 << 30),
+        (double)memory[OC_ROLE_ACTIVATIONS] / (1 << 30), (double)limit / (1 << 30));
 }
 
 static oc_status reserve(oc_stage_run *s, oc_error *err) {
@@ -179,7 +187,10 @@ static int state_buffers(const oc_stage_run *s, oc_state_buffer *b) {
     int n = 0;
     for (int i = 0; i < OC_PART_COUNT; i++) {
         if (!s->train[i] || !s->m->params.n[i]) continue;
-        struct { const char *role; float *data; } roles[] = {{"m", s->m->params.m[i]}, {"v", s->m->params.v[i]}, {"ema", s->ema[i]}};
+        struct {
+            const char *role;
+            float *data;
+        } roles[] = {{"m", s->m->params.m[i]}, {"v", s->m->params.v[i]}, {"ema", s->ema[i]}};
         for (size_t k = 0; k < OC_COUNT(roles); k++) {
             if (!roles[k].data) continue;
             b[n] = (oc_state_buffer){.data = roles[k].data, .n = s->m->params.n[i]};
@@ -194,7 +205,8 @@ static oc_status save_checkpoint(void *ctx, oc_error *err) {
     oc_state_buffer buffers[MAX_BUFFERS];
     char *path;
     OC_TRY(oc_run_path(s->run, "checkpoint", &path, err));
-    oc_status st = oc_checkpoint_save(path, s->m, s->run->tokenizer, s->stage ? s->stage->name : NULL, &s->pos, buffers, s->stage ? state_buffers(s, buffers) : 0, err);
+    oc_status st = oc_checkpoint_save(path, s->m, s->run->tokenizer, s->stage ? s->stage->name : NULL, &s->pos, buffers,
+                                      s->stage ? state_buffers(s, buffers) : 0, err);
     oc_free(path);
     return st;
 }
@@ -228,11 +240,17 @@ static oc_status open_stage(oc_stage_run *s, const char *resumed, oc_error *err)
     OC_TRY(oc_stage_open_loader(s, err));
     memcpy(s->m->train, s->train, sizeof s->m->train); /* what the plan of activations depends on */
     OC_TRY(check_memory(s, err));
-    OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err)); /* moments start anew in each stage */
+    OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false},
+                                err)); /* moments start anew in each stage */
     OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
     OC_TRY(open_ema(s, err));
-    s->optimizer = (oc_optimizer){.compute = s->run->compute, .opt = {.beta1 = st->optim.beta1, .beta2 = st->optim.beta2, .eps = st->optim.eps,
-                                  .weight_decay = st->optim.weight_decay, .clip = st->optim.clip, .ema = st->ema}};
+    s->optimizer = (oc_optimizer){.compute = s->run->compute,
+                                  .opt = {.beta1 = st->optim.beta1,
+                                          .beta2 = st->optim.beta2,
+                                          .eps = st->optim.eps,
+                                          .weight_decay = st->optim.weight_decay,
+                                          .clip = st->optim.clip,
+                                          .ema = st->ema}};
     OC_TRY(oc_optimizer_add_model(&s->optimizer, s->m, lr, s->ema, false, err));
     if (resumed) {
         oc_state_buffer buffers[MAX_BUFFERS];
@@ -246,17 +264,34 @@ static oc_status run_stage(oc_stage_run *s, const char *resumed, oc_error *err) 
     oc_status st;
     snprintf(label, sizeof label, "stage %d/%d %.32s", s->pos.stage + 1, s->run->recipe->stages.n, s->stage->name);
     OC_GO(open_stage(s, resumed, err));
-    oc_loop loop = {.label = label, .name = s->stage->name, .optimizer = &s->optimizer, .schedule = &s->stage->optim.schedule.curve,
-                    .total_steps = oc_stage_total_steps(s), .total_seconds = s->stage->budget.minutes * 60, .pos = &s->pos, .save_every = s->stage->save_every,
-                    .max_skipped = MAX_SKIPPED_IN_A_ROW, .output = &s->run->output, .ctx = s, .step = batch_step, .updated = weights_updated,
-                    .save = save_checkpoint, .eval_every = s->stage->eval_every, .evaluate = evaluate};
+    oc_loop loop = {.label = label,
+                    .name = s->stage->name,
+                    .optimizer = &s->optimizer,
+                    .schedule = &s->stage->optim.schedule.curve,
+                    .total_steps = oc_stage_total_steps(s),
+                    .total_seconds = s->stage->budget.minutes * 60,
+                    .pos = &s->pos,
+                    .save_every = s->stage->save_every,
+                    .max_skipped = MAX_SKIPPED_IN_A_ROW,
+                    .output = &s->run->output,
+                    .ctx = s,
+                    .step = batch_step,
+                    .updated = weights_updated,
+                    .save = save_checkpoint,
+                    .eval_every = s->stage->eval_every,
+                    .evaluate = evaluate};
     OC_GO(oc_loop_run(&loop, err));
-    oc_log(OC_LOG_INFO, "%s: %lld samples in %.0f s, %.1f samples/s; waited %.1f s for data; %d bad samples", label, (long long)s->pos.samples,
-           s->pos.seconds, (double)s->pos.samples / fmax(s->pos.seconds, 1e-9), oc_loader_wait_seconds(s->loader), oc_loader_bad_count(s->loader));
+    oc_log(OC_LOG_INFO, "%s: %lld samples in %.0f s, %.1f samples/s; waited %.1f s for data; %d bad samples", label,
+           (long long)s->pos.samples, s->pos.seconds, (double)s->pos.samples / fmax(s->pos.seconds, 1e-9),
+           oc_loader_wait_seconds(s->loader), oc_loader_bad_count(s->loader));
+    if (oc_loader_cut_count(s->loader))
+        oc_log(OC_LOG_WARN, "%s: %lld sequences lost their end to max_length (%d tokens)", label,
+               (long long)oc_loader_cut_count(s->loader), s->stage->max_length);
     swap_ema(s); /* the averaged weights are the stage's result */
     OC_GO(save_stage(s, err));
     if (s->run->opt->evaluate)
-        OC_GO(s->run->opt->evaluate(s->run->opt->ctx, s->m, s->run->tokenizer, s->run->recipe, &s->pos, &s->run->output, err));
+        OC_GO(s->run->opt->evaluate(s->run->opt->ctx, s->m, s->run->tokenizer, s->run->recipe, &s->pos, &s->run->output,
+                                    err));
 done:
     close_stage(s);
     return st;
@@ -284,7 +319,8 @@ static oc_status run_stages(oc_stage_run *s, const char *resumed, oc_error *err)
     }
     char *path;
     OC_TRY(oc_run_path(s->run, "model", &path, err));
-    oc_status st = oc_model_save_atomic(path, s->m, s->run->tokenizer, r->stages.n ? oc_recipe_stage_at(r, n - 1)->name : NULL, err);
+    oc_status st = oc_model_save_atomic(path, s->m, s->run->tokenizer,
+                                        r->stages.n ? oc_recipe_stage_at(r, n - 1)->name : NULL, err);
     if (st == OC_OK) oc_log(OC_LOG_INFO, "wrote %s after %.0f s of training", path, s->pos.total_seconds);
     oc_free(path);
     return st;

@@ -38,9 +38,10 @@ typedef struct oc_train_options {
     bool profile;         /* time every operation (compute/profile.h); `done` reads the times */
     /* Called after each stage, and every eval_every steps where the stage says so. May be NULL. The model's weights are
      * the ones to be judged (averaged ones with ema); its arena may be reserved anew. */
-    oc_status (*evaluate)(void *ctx, oc_vlm *m, const oc_tokenizer *tokenizer, const oc_recipe *recipe, const oc_position *pos,
-                          const oc_train_output *output, oc_error *err);
-    void (*done)(void *ctx, const char *name, const oc_position *pos, double loss, oc_compute *c); /* see oc_train_output */
+    oc_status (*evaluate)(void *ctx, oc_vlm *m, const oc_tokenizer *tokenizer, const oc_recipe *recipe,
+                          const oc_position *pos, const oc_train_output *output, oc_error *err);
+    void (*done)(void *ctx, const char *name, const oc_position *pos, double loss,
+                 oc_compute *c); /* see oc_train_output */
     void *ctx;            /* of both */
 } oc_train_options;
 
