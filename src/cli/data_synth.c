@@ -4,14 +4,18 @@
 #include "cli/cli.h"
 #include "data/scene_dataset.h"
 
-static struct { const char *out; int count, seed, size, split, format, quality, pack, shard_size, min_objects, max_objects; bool overwrite, json; } opt = {
-    .size = 64, .quality = 90, .shard_size = 1000, .min_objects = 1, .max_objects = OC_SCENE_MAX_OBJECTS};
+static struct {
+    const char *out;
+    int count, seed, size, split, format, quality, pack, shard_size, min_objects, max_objects;
+    bool overwrite, json;
+} opt = {.size = 64, .quality = 90, .shard_size = 1000, .min_objects = 1, .max_objects = OC_SCENE_MAX_OBJECTS};
 
 static const oc_option options[] = {
     {"--out", OPT_STRING | OPT_REQUIRED, &opt.out, "DIR", "folder to write"},
     {"--count", OPT_INT | OPT_REQUIRED, &opt.count, "1..100000000", "number of images"},
     {"--seed", OPT_INT, &opt.seed, "0..", "equal seeds give equal data sets"},
-    {"--split", OPT_ENUM, &opt.split, "train|val|test", "val is new scenes of train's kinds; test shows combinations that train lacks"},
+    {"--split", OPT_ENUM, &opt.split, "train|val|test",
+     "val is new scenes of train's kinds; test shows combinations that train lacks"},
     {"--size", OPT_INT, &opt.size, "16..4096", "pixels a side"},
     {"--format", OPT_ENUM, &opt.format, "png|jpeg", "of the images"},
     {"--quality", OPT_INT, &opt.quality, "1..100", "of JPEG"},
@@ -31,11 +35,22 @@ static bool on_image(void *ctx, int done, int total) {
 static int run(int n_args, char **args, oc_error *err) {
     OC_UNUSED(n_args);
     OC_UNUSED(args);
-    if (opt.min_objects > opt.max_objects) return oc_usage(err, "--min-objects %d is more than --max-objects %d", opt.min_objects, opt.max_objects);
+    if (opt.min_objects > opt.max_objects)
+        return oc_usage(err, "--min-objects %d is more than --max-objects %d", opt.min_objects, opt.max_objects);
     oc_progress bar;
-    oc_scene_dataset set = {.dir = opt.out, .split = (oc_split)opt.split, .seed = (uint64_t)opt.seed, .count = opt.count, .size = opt.size,
-                            .jpeg = opt.format == 1, .quality = opt.quality, .tar = opt.pack == 1, .shard_size = opt.shard_size,
-                            .overwrite = opt.overwrite, .scene = {opt.min_objects, opt.max_objects}, .progress = on_image, .ctx = &bar};
+    oc_scene_dataset set = {.dir = opt.out,
+                            .split = (oc_split)opt.split,
+                            .seed = (uint64_t)opt.seed,
+                            .count = opt.count,
+                            .size = opt.size,
+                            .jpeg = opt.format == 1,
+                            .quality = opt.quality,
+                            .tar = opt.pack == 1,
+                            .shard_size = opt.shard_size,
+                            .overwrite = opt.overwrite,
+                            .scene = {opt.min_objects, opt.max_objects},
+                            .progress = on_image,
+                            .ctx = &bar};
     const double start = oc_now();
     oc_progress_open(&bar, "scenes", opt.count, false);
     oc_status st = oc_scene_dataset_write(&set, err);
@@ -43,19 +58,23 @@ static int run(int n_args, char **args, oc_error *err) {
     if (st != OC_OK) return (int)st;
     const double seconds = oc_now() - start;
     if (opt.json) printf("{\"images\": %d, \"seconds\": %.3f}\n", opt.count, seconds);
-    else printf("%s: %d images of %d px (%s) with captions and questions, in %.1f s\n", opt.out, opt.count, opt.size, oc_split_name(set.split), seconds);
+    else
+        printf("%s: %d images of %d px (%s) with captions and questions, in %.1f s\n", opt.out, opt.count, opt.size,
+               oc_split_name(set.split), seconds);
     return OC_OK;
 }
 
 const oc_command oc_command_data_synth = {
     .name = "data synth",
     .summary = "Make a data set of synthetic scenes with captions and questions",
-    .details = "Writes images, recap.json, human.json and qa.json (LLaVA conversations), captions_coco.json (five references an\n"
-               "image) and qa.jsonl (questions for evaluation). Twelve (colour, shape) pairs and four (shape left of shape)\n"
-               "arrangements are kept out of train and val; every test image shows at least one of the pairs.\n\n"
-               "  ocellus data synth --out scenes/train --count 20000\n"
-               "  ocellus data synth --out scenes/test --count 1000 --split test --seed 1\n"
-               "  ocellus data synth --out shards --count 100000 --pack tar --format jpeg",
+    .details =
+        "Writes images, recap.json, human.json and qa.json (LLaVA conversations), captions_coco.json (five references an\n"
+        "image), qa.jsonl (questions for evaluation) and drill.jsonl (about every object, for training). Twelve (colour, shape)\n"
+        "pairs and four (shape left of shape) arrangements are kept out of train and val; every test image shows one of the\n"
+        "pairs or more.\n\n"
+        "  ocellus data synth --out scenes/train --count 20000\n"
+        "  ocellus data synth --out scenes/test --count 1000 --split test --seed 1\n"
+        "  ocellus data synth --out shards --count 100000 --pack tar --format jpeg",
     .options = options,
     .run = run,
 };

@@ -9,10 +9,13 @@
 
 /* --- Tables -------------------------------------------------------------------------------------------------------- */
 
-static const char *const shape_name[OC_SHAPE_COUNT] = {"circle", "square", "triangle", "star", "cross", "ring", "heart", "diamond"};
-static const char *const color_name[OC_COLOR_COUNT] = {"red", "green", "blue", "yellow", "purple", "orange", "white", "black"};
+static const char *const shape_name[OC_SHAPE_COUNT] = {"circle", "square", "triangle", "star",
+                                                       "cross",  "ring",   "heart",    "diamond"};
+static const char *const color_name[OC_COLOR_COUNT] = {"red",    "green",  "blue",  "yellow",
+                                                       "purple", "orange", "white", "black"};
 static const char *const size_name[OC_SIZE_COUNT] = {"small", "medium", "large"};
-static const char *const texture_name[OC_TEXTURE_COUNT] = {"plain", "gradient", "striped", "checkered", "dotted", "mottled"};
+static const char *const texture_name[OC_TEXTURE_COUNT] = {"plain",     "gradient", "striped",
+                                                           "checkered", "dotted",   "mottled"};
 static const char *const tint_name[OC_TINT_COUNT] = {"gray", "beige", "pink", "teal", "brown", "mint"};
 static const char *const split_name[OC_SPLIT_COUNT] = {"train", "val", "test"};
 static const char *const region_name[9] = {"top left", "top", "top right", "left", "center", "right",

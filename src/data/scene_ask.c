@@ -8,10 +8,12 @@
 
 #include "data/scene_internal.h"
 
-static const char *const ask_name[OC_ASK_COUNT_KINDS] = {"yesno", "count", "color", "shape", "size", "relation", "spatial", "background"};
+static const char *const ask_name[OC_ASK_COUNT_KINDS] = {"yesno", "count",    "color",   "shape",
+                                                         "size",  "relation", "spatial", "background"};
 const char *oc_ask_name(oc_ask kind) { return ask_name[kind]; }
 
-static const char *const relation_phrase[OC_REL_COUNT] = {"left of", "right of", "above", "below", "in front of", "behind"};
+static const char *const relation_phrase[OC_REL_COUNT] = {"left of", "right of",    "above",
+                                                          "below",   "in front of", "behind"};
 static const char *const relation_answer[OC_REL_COUNT] = {"left", "right", "above", "below", "in front", "behind"};
 
 /* What a question is built from and into. */
@@ -63,7 +65,8 @@ static bool name_object(asking *a, int i, int without, phrase out) {
     int by = usable[draw(a, n)];
     if (by == 7) by = usable[draw(a, n)];
     snprintf(out, sizeof(phrase), "the %s%s%s%s%s", by & BY_SIZE ? oc_size_name(o->size) : "", by & BY_SIZE ? " " : "",
-             by & BY_COLOR ? oc_color_name(o->color) : "", by & BY_COLOR ? " " : "", by & BY_SHAPE ? oc_shape_name(o->shape) : "object");
+             by & BY_COLOR ? oc_color_name(o->color) : "", by & BY_COLOR ? " " : "",
+             by & BY_SHAPE ? oc_shape_name(o->shape) : "object");
     a->q->held_out |= oc_scene_pair_held_out(o->color, o->shape);
     return true;
 }
@@ -81,7 +84,8 @@ static bool absent_pair(asking *a, oc_color *color, oc_shape *shape) {
     for (int pass = 0; pass < 2; pass++) {
         int found = 0;
         for (int k = 0; k < OC_COLOR_COUNT * OC_SHAPE_COUNT; k++) {
-            const oc_scene_object o = {.color = (oc_color)(k / OC_SHAPE_COUNT), .shape = (oc_shape)(k % OC_SHAPE_COUNT)};
+            const oc_scene_object o = {.color = (oc_color)(k / OC_SHAPE_COUNT),
+                                       .shape = (oc_shape)(k % OC_SHAPE_COUNT)};
             const int shared = (count_like(a->s, &o, BY_COLOR) > 0) + (count_like(a->s, &o, BY_SHAPE) > 0);
             const bool novel = oc_scene_pair_held_out(o.color, o.shape);
             if (count_like(a->s, &o, BY_COLOR | BY_SHAPE) || shared < 2 - pass) continue;
@@ -101,16 +105,19 @@ static bool ask_existence(asking *a, bool yes) {
     oc_shape shape = o->shape;
     if (!yes && !absent_pair(a, &color, &shape)) return false;
     a->q->held_out = oc_scene_pair_held_out(color, shape);
-    return say(a, yes_or_no(yes), "Is there %s %s %s?", article(oc_color_name(color)), oc_color_name(color), oc_shape_name(shape));
+    return say(a, yes_or_no(yes), "Is there %s %s %s?", article(oc_color_name(color)), oc_color_name(color),
+               oc_shape_name(shape));
 }
 
 static bool ask_sized_existence(asking *a, bool yes) {
     oc_scene_object o = *object_at(a, draw(a, a->s->count));
     if (!yes) o.size = (oc_object_size)(((int)o.size + 1 + draw(a, 2)) % OC_SIZE_COUNT);
     if ((count_like(a->s, &o, BY_SHAPE | BY_COLOR | BY_SIZE) > 0) != yes) return false;
-    if (!yes && o.size == OC_SIZE_LARGE && draw(a, 2)) return false; /* large objects are rarer: so must be the question */
+    if (!yes && o.size == OC_SIZE_LARGE && draw(a, 2))
+        return false; /* large objects are rarer: so must be the question */
     a->q->held_out = oc_scene_pair_held_out(o.color, o.shape);
-    return say(a, yes_or_no(yes), "Is there a %s %s %s?", oc_size_name(o.size), oc_color_name(o.color), oc_shape_name(o.shape));
+    return say(a, yes_or_no(yes), "Is there a %s %s %s?", oc_size_name(o.size), oc_color_name(o.color),
+               oc_shape_name(o.shape));
 }
 
 /* Two different objects; false if there is one only. */
@@ -165,7 +172,8 @@ static bool ask_half(asking *a, bool yes) {
 }
 
 static const char *plural(oc_shape shape) {
-    static const char *const word[OC_SHAPE_COUNT] = {"circles", "squares", "triangles", "stars", "crosses", "rings", "hearts", "diamonds"};
+    static const char *const word[OC_SHAPE_COUNT] = {"circles", "squares", "triangles", "stars",
+                                                     "crosses", "rings",   "hearts",    "diamonds"};
     return word[shape];
 }
 
@@ -188,12 +196,15 @@ static bool ask_overlap(asking *a, bool yes) {
 static bool ask_texture(asking *a, bool yes) {
     int t = (int)a->s->texture;
     if (!yes) t = (t + 1 + draw(a, OC_TEXTURE_COUNT - 1)) % OC_TEXTURE_COUNT;
-    return say(a, yes_or_no(yes), "Is the background %s?", t == OC_TEXTURE_GRADIENT ? "a gradient" : oc_texture_name((oc_texture)t));
+    return say(a, yes_or_no(yes), "Is the background %s?",
+               t == OC_TEXTURE_GRADIENT ? "a gradient" : oc_texture_name((oc_texture)t));
 }
 
 static bool ask_yesno(asking *a) {
-    static bool (*const form[])(asking *, bool) = {ask_existence, ask_existence, ask_sized_existence, ask_relation_holds,
-        ask_relation_holds, ask_relation_holds, ask_larger, ask_half, ask_more, ask_overlap, ask_texture};
+    static bool (*const form[])(asking *, bool) = {ask_existence,      ask_existence,      ask_sized_existence,
+                                                   ask_relation_holds, ask_relation_holds, ask_relation_holds,
+                                                   ask_larger,         ask_half,           ask_more,
+                                                   ask_overlap,        ask_texture};
     const bool yes = draw(a, 2);
     const int k = draw(a, (int)OC_COUNT(form));
     for (int attempt = 0; attempt < 4; attempt++) {
@@ -259,24 +270,29 @@ static bool ask_count(asking *a) {
 
 /* --- Attributes, relations, places --------------------------------------------------------------------------------- */
 
-static bool ask_color(asking *a) {
-    const int i = draw(a, a->s->count);
+static bool ask_color_of(asking *a, int i) {
     phrase p;
     return name_object(a, i, BY_COLOR, p) && say(a, oc_color_name(object_at(a, i)->color), "What color is %s?", p);
 }
 
-static bool ask_shape(asking *a) {
-    const int i = draw(a, a->s->count);
+static bool ask_shape_of(asking *a, int i) {
     phrase p;
     return name_object(a, i, BY_SHAPE, p) && say(a, oc_shape_name(object_at(a, i)->shape), "What shape is %s?", p);
 }
 
+static bool ask_size_of(asking *a, int i) {
+    phrase p;
+    return name_object(a, i, BY_SIZE, p) && say(a, oc_size_name(object_at(a, i)->size), "What size is %s?", p);
+}
+
+static bool ask_color(asking *a) { return ask_color_of(a, draw(a, a->s->count)); }
+static bool ask_shape(asking *a) { return ask_shape_of(a, draw(a, a->s->count)); }
+
 static bool ask_size(asking *a) {
     const int i = draw(a, a->s->count);
-    phrase p;
     /* Large objects crowd others out and are rarer. */
     if (object_at(a, i)->size != OC_SIZE_LARGE && oc_scene_chance(a->rng, 0.25)) return false;
-    return name_object(a, i, BY_SIZE, p) && say(a, oc_size_name(object_at(a, i)->size), "What size is %s?", p);
+    return ask_size_of(a, i);
 }
 
 /* "Where is X relative to Y?": asked where one axis clearly wins; of overlapping pairs only which one is in front. */
@@ -318,16 +334,26 @@ static bool ask_what_is(asking *a) {
 
 static bool ask_relation(asking *a) { return draw(a, 2) ? ask_where_relative(a) : ask_what_is(a); }
 
-static bool ask_spatial(asking *a) {
-    const int i = draw(a, a->s->count), region = oc_scene_region(object_at(a, i));
-    phrase p, answer;
-    if (draw(a, 3)) return name_object(a, i, 0, p) && say(a, oc_region_name(region), "Where is %s?", p);
+/* The only object of its region. */
+static bool ask_what_is_at(asking *a, int i) {
+    const oc_scene_object *o = object_at(a, i);
+    const int region = oc_scene_region(o);
+    phrase answer;
     for (int j = 0; j < a->s->count; j++)
         if (j != i && oc_scene_region(object_at(a, j)) == region) return false;
-    const oc_scene_object *o = object_at(a, i);
     snprintf(answer, sizeof answer, "%s %s", oc_color_name(o->color), oc_shape_name(o->shape));
     a->q->held_out |= oc_scene_pair_held_out(o->color, o->shape);
     return say(a, answer, "What is at the %s?", oc_region_name(region));
+}
+
+static bool ask_where_is(asking *a, int i) {
+    phrase p;
+    return name_object(a, i, 0, p) && say(a, oc_region_name(oc_scene_region(object_at(a, i))), "Where is %s?", p);
+}
+
+static bool ask_spatial(asking *a) {
+    const int i = draw(a, a->s->count);
+    return draw(a, 3) ? ask_where_is(a, i) : ask_what_is_at(a, i);
 }
 
 static bool ask_background(asking *a) {
@@ -354,6 +380,22 @@ int oc_scene_questions(const oc_scene *s, oc_rng *rng, oc_scene_question *out, i
             if (same < n) continue;
             n++;
             break;
+        }
+    }
+    return n;
+}
+
+int oc_scene_drill(const oc_scene *s, oc_rng *rng, oc_scene_question *out, int max) {
+    static const struct {
+        oc_ask kind;
+        bool (*build)(asking *, int object);
+    } drill[] = {{OC_ASK_SPATIAL, ask_what_is_at}, {OC_ASK_SPATIAL, ask_where_is}, {OC_ASK_COLOR, ask_color_of},
+                 {OC_ASK_SHAPE, ask_shape_of}, {OC_ASK_SIZE, ask_size_of}};
+    int n = 0;
+    for (int i = 0; i < s->count; i++) {
+        for (size_t k = 0; k < OC_COUNT(drill) && n < max; k++) {
+            out[n] = (oc_scene_question){.kind = drill[k].kind};
+            n += drill[k].build(&(asking){s, rng, &out[n]}, i);
         }
     }
     return n;

@@ -16,12 +16,21 @@ typedef struct writing {
     oc_scene_dataset opt;
     uint8_t *rgb; /* [size, size, 3] */
     oc_strbuf file, text;
+    oc_scene *scene; /* [min(count, OC_SCENES_KEPT)] descriptions made so far: each file of the set needs all of them */
 } writing;
+
+enum { OC_SCENES_KEPT = 200000 }; /* 55 MB */
 
 /* --- Records ------------------------------------------------------------------------------------------------------- */
 
 static void make_scene(const writing *w, int i, oc_scene *s) {
+    oc_scene *kept = i < OC_SCENES_KEPT ? &w->scene[i] : NULL;
+    if (kept && kept->count) {
+        *s = *kept;
+        return;
+    }
     oc_scene_generate(s, w->opt.seed, w->opt.split, (uint64_t)i, &w->opt.scene);
+    if (kept) *kept = *s;
 }
 
 static oc_rng stream(const writing *w, int i, oc_scene_stream which) {
@@ -33,6 +42,13 @@ static int ask(const writing *w, int i, oc_scene_question *q) {
     make_scene(w, i, &s);
     oc_rng rng = stream(w, i, OC_SCENE_ASK);
     return oc_scene_questions(&s, &rng, q, OC_SCENE_MAX_QUESTIONS);
+}
+
+static int drill(const writing *w, int i, oc_scene_question *q) {
+    oc_scene s;
+    make_scene(w, i, &s);
+    oc_rng rng = stream(w, i, OC_SCENE_DRILL);
+    return oc_scene_drill(&s, &rng, q, OC_SCENE_MAX_DRILL);
 }
 
 static const char *extension(const writing *w) { return w->opt.jpeg ? "jpg" : "png"; }
@@ -161,7 +177,8 @@ static oc_status put_human(writing *w, text_file *t, oc_error *err) { return put
 static oc_status put_qa(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, qa_record, err); }
 
 static oc_status put_coco(writing *w, text_file *t, oc_error *err) {
-    fprintf(t->f, "{\"info\": {\"description\": \"synthetic scenes, %s split\"},\n\"images\": ", oc_split_name(w->opt.split));
+    fprintf(t->f,
+            "{\"info\": {\"description\": \"synthetic scenes, %s split\"},\n\"images\": ", oc_split_name(w->opt.split));
     OC_TRY(put_array(w, t, coco_image, err));
     fputs(",\n\"annotations\": [", t->f);
     for (int i = 0; i < w->opt.count; i++) {
@@ -177,34 +194,43 @@ static oc_status put_coco(writing *w, text_file *t, oc_error *err) {
     return OC_OK;
 }
 
-static oc_status put_questions(writing *w, text_file *t, oc_error *err) {
+static oc_status put_lines(writing *w, text_file *t, int (*asker)(const writing *, int, oc_scene_question *),
+                           oc_error *err) {
     for (int i = 0; i < w->opt.count; i++) {
-        oc_scene_question q[OC_SCENE_MAX_QUESTIONS];
+        oc_scene_question q[OC_SCENE_MAX_DRILL];
         char name[48], id[48];
-        const int n = ask(w, i, q);
+        const int n = asker(w, i, q);
         image_name(w, i, name);
         for (int k = 0; k < n; k++) {
             snprintf(id, sizeof id, "%s-%06d-%d", oc_split_name(w->opt.split), i, k);
-            OC_TRY(put_record(t, json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "question_id", id, "image", name, "question", q[k].question,
-                                           "answer", q[k].answer, "type", oc_ask_name(q[k].kind), "held_out", q[k].held_out), err));
+            OC_TRY(put_record(t,
+                              json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "question_id", id, "image", name, "question",
+                                        q[k].question, "answer", q[k].answer, "type", oc_ask_name(q[k].kind),
+                                        "held_out", q[k].held_out),
+                              err));
             fputc('\n', t->f);
         }
     }
     return OC_OK;
 }
 
+static oc_status put_questions(writing *w, text_file *t, oc_error *err) { return put_lines(w, t, ask, err); }
+static oc_status put_drill(writing *w, text_file *t, oc_error *err) { return put_lines(w, t, drill, err); }
+
 static oc_status put_index(writing *w, text_file *t, oc_error *err) {
     const oc_scene_dataset *o = &w->opt;
-    json_t *index = json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:b, s:i, s:i, s:s, s:s}", "kind", "ocellus synthetic scenes", "split",
-                              oc_split_name(o->split), "seed", (json_int_t)o->seed, "count", o->count, "size", o->size, "format",
-                              extension(w), "tar", o->tar, "min_objects", o->scene.min_objects, "max_objects", o->scene.max_objects,
-                              "prompt_recap", OC_SCENE_PROMPT_RECAP, "prompt_human", OC_SCENE_PROMPT_HUMAN);
+    json_t *index =
+        json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:b, s:i, s:i, s:s, s:s}", "kind", "ocellus synthetic scenes",
+                  "split", oc_split_name(o->split), "seed", (json_int_t)o->seed, "count", o->count, "size", o->size,
+                  "format", extension(w), "tar", o->tar, "min_objects", o->scene.min_objects, "max_objects",
+                  o->scene.max_objects, "prompt_recap", OC_SCENE_PROMPT_RECAP, "prompt_human", OC_SCENE_PROMPT_HUMAN);
     OC_TRY(put_record(t, index, err));
     fputc('\n', t->f);
     return OC_OK;
 }
 
-static oc_status write_text(writing *w, const char *name, oc_status (*put)(writing *, text_file *, oc_error *), oc_error *err) {
+static oc_status write_text(writing *w, const char *name, oc_status (*put)(writing *, text_file *, oc_error *),
+                            oc_error *err) {
     text_file t = {0};
     oc_status st = text_open(&t, w, name, err);
     if (st == OC_OK) st = put(w, &t, err);
@@ -228,7 +254,8 @@ static oc_status encode(writing *w, int i, oc_error *err) {
 
 static oc_status report(const writing *w, int done, oc_error *err) {
     if (!w->opt.progress || w->opt.progress(w->opt.ctx, done, w->opt.count)) return OC_OK;
-    return oc_fail(err, OC_ERR_INTERRUPTED, "%s: interrupted after %d of %d images; run again with --overwrite", w->opt.dir, done, w->opt.count);
+    return oc_fail(err, OC_ERR_INTERRUPTED, "%s: interrupted after %d of %d images; run again with --overwrite",
+                   w->opt.dir, done, w->opt.count);
 }
 
 /* Plain writes: index.json vouches for the set as a whole, and a flush per image would cost more than making it. */
@@ -311,10 +338,14 @@ static oc_status check(writing *w, oc_error *err) {
     if (!o->shard_size) o->shard_size = 1000;
     if (!o->scene.min_objects) o->scene.min_objects = 1;
     if (!o->scene.max_objects) o->scene.max_objects = OC_SCENE_MAX_OBJECTS;
-    if (o->count < 1 || o->count > 100000000) return oc_fail(err, OC_ERR_ARG, "count is %d; 1 to 100000000 is possible", o->count);
-    if (o->size < 16 || o->size > 4096) return oc_fail(err, OC_ERR_ARG, "size is %d; 16 to 4096 pixels are possible", o->size);
-    if (o->scene.min_objects < 1 || o->scene.min_objects > o->scene.max_objects || o->scene.max_objects > OC_SCENE_MAX_OBJECTS)
-        return oc_fail(err, OC_ERR_ARG, "%d to %d objects asked for; 1 to %d are possible", o->scene.min_objects, o->scene.max_objects, OC_SCENE_MAX_OBJECTS);
+    if (o->count < 1 || o->count > 100000000)
+        return oc_fail(err, OC_ERR_ARG, "count is %d; 1 to 100000000 is possible", o->count);
+    if (o->size < 16 || o->size > 4096)
+        return oc_fail(err, OC_ERR_ARG, "size is %d; 16 to 4096 pixels are possible", o->size);
+    if (o->scene.min_objects < 1 || o->scene.min_objects > o->scene.max_objects ||
+        o->scene.max_objects > OC_SCENE_MAX_OBJECTS)
+        return oc_fail(err, OC_ERR_ARG, "%d to %d objects asked for; 1 to %d are possible", o->scene.min_objects,
+                       o->scene.max_objects, OC_SCENE_MAX_OBJECTS);
     if (o->seed > INT64_MAX) return oc_fail(err, OC_ERR_ARG, "the seed does not fit into 63 bits");
     return OC_OK;
 }
@@ -326,7 +357,9 @@ static oc_status prepare_folder(const writing *w, oc_error *err) {
     if (!index) return oc_fail(err, OC_ERR_NOMEM, "out of memory for a path");
     oc_status st = OC_OK;
     if (oc_file_exists(index) && !w->opt.overwrite)
-        st = oc_fail(err, OC_ERR_ARG, "%s: holds a data set already (index.json); choose another folder or allow overwriting", w->opt.dir);
+        st = oc_fail(err, OC_ERR_ARG,
+                     "%s: holds a data set already (index.json); choose another folder or allow overwriting",
+                     w->opt.dir);
     else if (oc_file_exists(index) && unlink(index) != 0)
         st = oc_fail(err, OC_ERR_IO, "%s: cannot remove: %s", index, strerror(errno));
     oc_free(index);
@@ -339,15 +372,19 @@ oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
     OC_GO(check(&w, err));
     OC_GO(prepare_folder(&w, err));
     OC_GO(oc_alloc_for(&w.rgb, 3 * (size_t)w.opt.size * (size_t)w.opt.size, "an image", err));
+    OC_GO(oc_alloc_for(&w.scene, (size_t)OC_MIN(w.opt.count, OC_SCENES_KEPT) * sizeof *w.scene, "the scenes", err));
+    memset(w.scene, 0, (size_t)OC_MIN(w.opt.count, OC_SCENES_KEPT) * sizeof *w.scene);
     OC_GO(w.opt.tar ? write_shards(&w, err) : write_images(&w, err));
     OC_GO(write_text(&w, "recap.json", put_recap, err));
     OC_GO(write_text(&w, "human.json", put_human, err));
     OC_GO(write_text(&w, "qa.json", put_qa, err));
     OC_GO(write_text(&w, "captions_coco.json", put_coco, err));
     OC_GO(write_text(&w, "qa.jsonl", put_questions, err));
+    OC_GO(write_text(&w, "drill.jsonl", put_drill, err));
     OC_GO(write_text(&w, "index.json", put_index, err));
 done:
     oc_free(w.rgb);
+    oc_free(w.scene);
     oc_strbuf_free(&w.file);
     oc_strbuf_free(&w.text);
     return st;

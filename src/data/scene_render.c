@@ -49,7 +49,9 @@ void oc_outline_init(oc_outline *o, const oc_scene_object *object) {
     switch (object->shape) {
     case OC_SHAPE_CIRCLE: o->outer = 0.95f * r; return;
     case OC_SHAPE_RING: o->outer = r; o->inner = 0.52f * r; return;
-    case OC_SHAPE_SQUARE: for (int i = 0; i < 4; i++) add_corner(o, i == 1 || i == 2 ? 0.8f : -0.8f, i < 2 ? -0.8f : 0.8f); break;
+    case OC_SHAPE_SQUARE:
+        for (int i = 0; i < 4; i++) add_corner(o, i == 1 || i == 2 ? 0.8f : -0.8f, i < 2 ? -0.8f : 0.8f);
+        break;
     case OC_SHAPE_TRIANGLE: add_rays(o, 3, 1.12f, 1.12f); break;
     case OC_SHAPE_STAR: add_rays(o, 10, 1.14f, 0.46f); break;
     case OC_SHAPE_CROSS: add_cross(o, 1.0f, 0.32f); break;
@@ -141,7 +143,8 @@ static float texture_at(const oc_scene *s, float x, float y, float cosine, float
         return ramp(0.27f - sqrtf(dx * dx + dy * dy), w);
     }
     case OC_TEXTURE_NOISE:
-        return 0.65f * smooth_noise(s->texture_seed, x * 11.0f, y * 11.0f) + 0.35f * smooth_noise(s->texture_seed + 1, x * 27.0f, y * 27.0f);
+        return 0.65f * smooth_noise(s->texture_seed, x * 11.0f, y * 11.0f) +
+               0.35f * smooth_noise(s->texture_seed + 1, x * 27.0f, y * 27.0f);
     case OC_TEXTURE_PLAIN:
     case OC_TEXTURE_COUNT: break;
     }

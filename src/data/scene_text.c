@@ -12,7 +12,8 @@ typedef struct entity {
 } entity;
 
 static const char *const number_word[5] = {"no", "one", "two", "three", "four"};
-static const char *const relation_word[OC_REL_COUNT] = {"left of", "right of", "above", "below", "in front of", "behind"};
+static const char *const relation_word[OC_REL_COUNT] = {"left of", "right of",    "above",
+                                                        "below",   "in front of", "behind"};
 
 /* Reading order: by row of the grid, then by x. */
 static bool comes_before(const oc_scene_object *a, const oc_scene_object *b) {
@@ -126,7 +127,11 @@ void oc_scene_caption_recap(const oc_scene *s, oc_strbuf *out) {
     const int n = list_entities(s, e);
     oc_strbuf_puts(out, "The image shows ");
     for (int k = 0; k < n; k++) {
-        oc_strbuf_printf(out, "%s%s ", k == 0 ? "" : k == n - 1 ? " and " : ", ", e[k].n == 1 ? "a" : number_word[e[k].n]);
+        oc_strbuf_printf(out, "%s%s ",
+                         k == 0       ? ""
+                         : k == n - 1 ? " and "
+                                      : ", ",
+                         e[k].n == 1 ? "a" : number_word[e[k].n]);
         add_noun(first_of(s, &e[k]), e[k].n, true, out);
         add_places(s, &e[k], out);
     }
@@ -142,8 +147,9 @@ void oc_scene_caption_recap(const oc_scene *s, oc_strbuf *out) {
 
 /* Other words for the same; the usual one stands first and is drawn most. */
 static const char *const shape_words[OC_SHAPE_COUNT][3] = {
-    {"circle", "dot", "disc"}, {"square", "box", "square"}, {"triangle", "triangle", "triangle"}, {"star", "star", "star"},
-    {"cross", "plus sign", "cross"}, {"ring", "donut", "hoop"}, {"heart", "heart", "love heart"}, {"diamond", "rhombus", "diamond"}};
+    {"circle", "dot", "disc"},        {"square", "box", "square"},      {"triangle", "triangle", "triangle"},
+    {"star", "star", "star"},         {"cross", "plus sign", "cross"},  {"ring", "donut", "hoop"},
+    {"heart", "heart", "love heart"}, {"diamond", "rhombus", "diamond"}};
 static const char *const size_words[OC_SIZE_COUNT][3] = {
     {"small", "little", "tiny"}, {"medium", "mid-sized", "medium sized"}, {"big", "large", "huge"}};
 static const char *const texture_words[OC_TEXTURE_COUNT][3] = {
@@ -161,10 +167,11 @@ static const char *pick3(oc_rng *rng, const char *const words[3]) {
 }
 
 static const char *human_place(int region, oc_rng *rng) {
-    static const char *const word[9] = {"top left", "at the top", "top right", "on the left", "in the middle", "on the right",
-                                        "bottom left", "at the bottom", "bottom right"};
-    static const char *const other[9] = {"in the upper left", "up top", "in the upper right", "left side", "in the center",
-                                         "right side", "in the lower left", "down below", "in the lower right"};
+    static const char *const word[9] = {"top left",     "at the top",  "top right",     "on the left", "in the middle",
+                                        "on the right", "bottom left", "at the bottom", "bottom right"};
+    static const char *const other[9] = {"in the upper left", "up top",        "in the upper right",
+                                         "left side",         "in the center", "right side",
+                                         "in the lower left", "down below",    "in the lower right"};
     return oc_scene_chance(rng, 0.7) ? word[region] : other[region];
 }
 
@@ -172,7 +179,10 @@ static const char *human_place(int region, oc_rng *rng) {
 static void human_number(int n, const char *next, oc_rng *rng, oc_strbuf *out) {
     if (n == 1) {
         bool vowel = strchr("aeiou", next[0]) != NULL;
-        oc_strbuf_puts(out, oc_scene_chance(rng, 0.15) ? "" : vowel ? "an " : oc_scene_chance(rng, 0.1) ? "one " : "a ");
+        oc_strbuf_puts(out, oc_scene_chance(rng, 0.15)  ? ""
+                            : vowel                     ? "an "
+                            : oc_scene_chance(rng, 0.1) ? "one "
+                                                        : "a ");
     } else if (oc_scene_chance(rng, 0.25)) {
         oc_strbuf_puts(out, n == 2 ? "a couple of " : "some ");
     } else if (oc_scene_chance(rng, 0.6)) {
@@ -195,9 +205,12 @@ static void human_mention(const oc_scene *s, const entity *e, oc_rng *rng, oc_st
 }
 
 static const char *human_relation(oc_relation rel, oc_rng *rng) {
-    static const char *const word[OC_REL_COUNT][3] = {
-        {"left of", "to the left of", "on the left of"}, {"right of", "to the right of", "on the right of"}, {"above", "over", "higher than"},
-        {"below", "under", "beneath"}, {"in front of", "covering", "overlapping"}, {"behind", "partly hidden by", "behind"}};
+    static const char *const word[OC_REL_COUNT][3] = {{"left of", "to the left of", "on the left of"},
+                                                      {"right of", "to the right of", "on the right of"},
+                                                      {"above", "over", "higher than"},
+                                                      {"below", "under", "beneath"},
+                                                      {"in front of", "covering", "overlapping"},
+                                                      {"behind", "partly hidden by", "behind"}};
     return pick3(rng, word[rel]);
 }
 
@@ -206,8 +219,10 @@ static bool human_relation_caption(const oc_scene *s, const entity *e, int n, oc
     if (n < 2) return false;
     int a = (int)oc_rng_below(rng, (uint32_t)n), b = (a + 1 + (int)oc_rng_below(rng, (uint32_t)n - 1)) % n;
     oc_relation rel = direction_of(s, &e[a], &e[b]);
-    if (e[a].n == 1 && e[b].n == 1 && oc_scene_holds(s, OC_REL_FRONT, e[a].member[0], e[b].member[0])) rel = OC_REL_FRONT;
-    if (e[a].n == 1 && e[b].n == 1 && oc_scene_holds(s, OC_REL_BEHIND, e[a].member[0], e[b].member[0])) rel = OC_REL_BEHIND;
+    if (e[a].n == 1 && e[b].n == 1 && oc_scene_holds(s, OC_REL_FRONT, e[a].member[0], e[b].member[0]))
+        rel = OC_REL_FRONT;
+    if (e[a].n == 1 && e[b].n == 1 && oc_scene_holds(s, OC_REL_BEHIND, e[a].member[0], e[b].member[0]))
+        rel = OC_REL_BEHIND;
     if (rel == OC_REL_COUNT) return false;
     human_mention(s, &e[a], rng, out);
     oc_strbuf_printf(out, " %s ", human_relation(rel, rng));
@@ -228,7 +243,8 @@ static void human_list(const oc_scene *s, const entity *e, int n, oc_rng *rng, o
         if (e[order[k]].n == 1 && oc_scene_chance(rng, said == 1 ? 0.45 : 0.15))
             oc_strbuf_printf(out, " %s", human_place(oc_scene_region(first_of(s, &e[order[k]])), rng));
     }
-    if (said < n && oc_scene_chance(rng, 0.15)) oc_strbuf_puts(out, n - said > 1 ? " and other shapes" : " and something else");
+    if (said < n && oc_scene_chance(rng, 0.15))
+        oc_strbuf_puts(out, n - said > 1 ? " and other shapes" : " and something else");
 }
 
 static void human_background(const oc_scene *s, oc_rng *rng, oc_strbuf *out) {
