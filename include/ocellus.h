@@ -31,7 +31,11 @@ const char *oc_version(void); /* "0.1.0" */
 
 typedef struct oc_model oc_model; /* a checkpoint in memory, with its tokenizer */
 
-typedef enum { OC_ARITHMETIC_AUTO, OC_ARITHMETIC_F32, OC_ARITHMETIC_BF16 } oc_arithmetic; /* auto: bf16 where the processor has it */
+typedef enum {
+    OC_ARITHMETIC_AUTO,
+    OC_ARITHMETIC_F32,
+    OC_ARITHMETIC_BF16
+} oc_arithmetic; /* auto: bf16 where the processor has it */
 
 typedef struct oc_model_options {
     oc_arithmetic arithmetic;
@@ -82,7 +86,8 @@ typedef struct oc_answer {
 
 /* Asks about n pictures; n may be 0. "<image>" in the question marks where the pictures go, in order; without it they
  * come first. question NULL asks for a caption. opt may be NULL. On failure *out is zero. */
-oc_status oc_model_ask(oc_model *m, const char *question, const oc_picture *pictures, int n, const oc_ask_options *opt, oc_answer *out, oc_error *err);
+oc_status oc_model_ask(oc_model *m, const char *question, const oc_picture *pictures, int n, const oc_ask_options *opt,
+                       oc_answer *out, oc_error *err);
 void oc_answer_free(oc_answer *a); /* a zeroed answer is allowed */
 
 #ifdef __cplusplus

@@ -23,10 +23,12 @@ static oc_status open_parts(oc_model *m, const char *dir, const oc_model_options
     if ((int)o->arithmetic < OC_ARITHMETIC_AUTO || (int)o->arithmetic > OC_ARITHMETIC_BF16)
         return oc_fail(err, OC_ERR_ARG, "arithmetic is %d; an oc_arithmetic was expected", (int)o->arithmetic);
     OC_TRY(oc_compute_open(&m->compute, &(oc_compute_options){.threads = o->threads, .backend = o->backend}, err));
-    bool bf16 = o->arithmetic == OC_ARITHMETIC_AUTO ? oc_compute_has_native_bf16(m->compute) : o->arithmetic == OC_ARITHMETIC_BF16;
+    bool bf16 = o->arithmetic == OC_ARITHMETIC_AUTO ? oc_compute_has_native_bf16(m->compute)
+                                                    : o->arithmetic == OC_ARITHMETIC_BF16;
     OC_TRY(oc_weights_open(&m->vlm, m->compute, dir, bf16 ? OC_BF16 : OC_F32, err));
     if (!c->has_vision || !c->has_text)
-        return oc_fail(err, OC_ERR_ARG, "%s: a lone %s; a model needs both towers and a projector", dir, c->has_text ? "decoder" : "vision encoder");
+        return oc_fail(err, OC_ERR_ARG, "%s: a lone %s; a model needs both towers and a projector", dir,
+                       c->has_text ? "decoder" : "vision encoder");
     OC_TRY(oc_tokenizer_open(&m->tokenizer, dir, err));
     return oc_prompt_foreign_system(&m->vlm.cfg, dir, &m->system, err);
 }
@@ -52,19 +54,29 @@ void oc_model_close(oc_model *m) {
 
 void oc_model_describe(const oc_model *m, oc_model_info *info) {
     const oc_config *c = &m->vlm.cfg;
-    *info = (oc_model_info){.tokens_per_picture = oc_config_tokens_per_image(c), .max_tokens = m->vlm.decoder.max_rope,
-                            .answers_questions = c->template == OC_TEMPLATE_CHAT, .backend = oc_compute_describe(m->compute)};
+    *info = (oc_model_info){.tokens_per_picture = oc_config_tokens_per_image(c),
+                            .max_tokens = m->vlm.decoder.max_rope,
+                            .answers_questions = c->template == OC_TEMPLATE_CHAT,
+                            .backend = oc_compute_describe(m->compute)};
     for (int i = 0; i < OC_PART_COUNT; i++) info->parameters += m->vlm.params.n_values[i];
 }
 
 /* ---- Questions ----------------------------------------------------------------------------------------------------- */
 
 static oc_status generate_options(oc_generate_options *out, const oc_ask_options *o, oc_error *err) {
-    if (o->max_new_tokens < 0 || o->beams < 0 || o->beams > 64 || o->top_k < 0 || !(o->temperature >= 0) || !(o->top_p >= 0 && o->top_p <= 1))
-        return oc_fail(err, OC_ERR_ARG, "max_new_tokens, beams (up to 64), top_k, temperature and top_p (up to 1) must not be negative");
+    if (o->max_new_tokens < 0 || o->beams < 0 || o->beams > 64 || o->top_k < 0 || !(o->temperature >= 0) ||
+        !(o->top_p >= 0 && o->top_p <= 1))
+        return oc_fail(err, OC_ERR_ARG,
+                       "max_new_tokens, beams (up to 64), top_k, temperature and top_p (up to 1) must not be negative");
     if (o->beams > 1 && o->temperature > 0) return oc_fail(err, OC_ERR_ARG, "beams and temperature exclude each other");
-    *out = (oc_generate_options){.max_new_tokens = o->max_new_tokens, .beams = o->beams, .length_penalty = o->length_penalty != 0 ? o->length_penalty : 1,
-                                 .use_length_penalty = true, .temperature = o->temperature, .top_p = o->top_p, .top_k = o->top_k, .seed = o->seed};
+    *out = (oc_generate_options){.max_new_tokens = o->max_new_tokens,
+                                 .beams = o->beams,
+                                 .length_penalty = o->length_penalty != 0 ? o->length_penalty : 1,
+                                 .use_length_penalty = true,
+                                 .temperature = o->temperature,
+                                 .top_p = o->top_p,
+                                 .top_k = o->top_k,
+                                 .seed = o->seed};
     return OC_OK;
 }
 
@@ -79,7 +91,8 @@ static oc_status read_pictures(oc_batch *b, const oc_config *c, const oc_picture
     return OC_OK;
 }
 
-static oc_status pack_question(oc_batch *b, const oc_model *m, const char *question, const char *system, const oc_picture *p, int n, oc_error *err) {
+static oc_status pack_question(oc_batch *b, const oc_model *m, const char *question, const char *system,
+                               const oc_picture *p, int n, oc_error *err) {
     const oc_config *c = &m->vlm.cfg;
     oc_chat_tokens tokens = {0};
     int32_t *order = oc_calloc((size_t)n, sizeof *order);
@@ -105,7 +118,8 @@ static oc_status take_answer(oc_answer *out, const oc_generation *g, const oc_to
     return OC_OK;
 }
 
-oc_status oc_model_ask(oc_model *m, const char *question, const oc_picture *pictures, int n, const oc_ask_options *opt, oc_answer *out, oc_error *err) {
+oc_status oc_model_ask(oc_model *m, const char *question, const oc_picture *pictures, int n, const oc_ask_options *opt,
+                       oc_answer *out, oc_error *err) {
     static const char caption[] = "Provide a one-sentence caption for the provided image.";
     oc_generate_options go;
     oc_generation g = {0};

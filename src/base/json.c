@@ -114,7 +114,8 @@ oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err) {
 }
 
 static const char *type_name(const json_t *v) {
-    static const char *names[] = {"an object", "an array", "a string", "an integer", "a number", "true", "false", "null"};
+    static const char *names[] = {"an object", "an array", "a string", "an integer",
+                                  "a number",  "true",     "false",    "null"};
     return names[json_typeof(v)];
 }
 
@@ -123,14 +124,16 @@ static const json_t *member(const json_t *obj, const char *key) {
     return v && !json_is_null(v) ? v : NULL;
 }
 
-oc_status oc_json_get_int(const json_t *obj, const char *key, long lo, long hi, int *out, const char *where, oc_error *err) {
+oc_status oc_json_get_int(const json_t *obj, const char *key, long lo, long hi, int *out, const char *where,
+                          oc_error *err) {
     const json_t *v = member(obj, key);
     if (!v) return OC_OK;
     if (!json_is_integer(v))
         return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is %s, an integer was expected", where, key, type_name(v));
     json_int_t n = json_integer_value(v);
     if (n < lo || n > hi)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is %lld, outside of %ld to %ld", where, key, (long long)n, lo, hi);
+        return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is %lld, outside of %ld to %ld", where, key, (long long)n, lo,
+                       hi);
     *out = (int)n;
     return OC_OK;
 }

@@ -30,8 +30,10 @@ oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err);
 
 /* Member access for configuration objects. `where` names the file in messages. A key that is absent (or null) leaves
  * *out alone and succeeds; a wrong type or a value outside [lo, hi] fails. */
-oc_status oc_json_get_int(const json_t *obj, const char *key, long lo, long hi, int *out, const char *where, oc_error *err);
-oc_status oc_json_get_double(const json_t *obj, const char *key, double lo, double hi, double *out, const char *where, oc_error *err);
+oc_status oc_json_get_int(const json_t *obj, const char *key, long lo, long hi, int *out, const char *where,
+                          oc_error *err);
+oc_status oc_json_get_double(const json_t *obj, const char *key, double lo, double hi, double *out, const char *where,
+                             oc_error *err);
 oc_status oc_json_get_bool(const json_t *obj, const char *key, bool *out, const char *where, oc_error *err);
 /* *out points into obj. */
 oc_status oc_json_get_string(const json_t *obj, const char *key, const char **out, const char *where, oc_error *err);

@@ -60,7 +60,8 @@ oc_status oc_alloc_for(void *out, size_t bytes, const char *what, oc_error *err)
     void *p = oc_alloc(bytes);
     memcpy(out, &p, sizeof p);
     if (p) return OC_OK;
-    return oc_fail(err, OC_ERR_NOMEM, "out of memory: %.1f MiB for %s; close other programs or choose a smaller batch or model",
+    return oc_fail(err, OC_ERR_NOMEM,
+                   "out of memory: %.1f MiB for %s; close other programs or choose a smaller batch or model",
                    (double)bytes / (1 << 20), what);
 }
 

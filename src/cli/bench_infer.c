@@ -16,7 +16,8 @@ static struct {
 } opt = {.preset = 1, .prefill = 858, .prompt = 17, .new_tokens = 32, .repeats = 3};
 
 static const oc_option options[] = {
-    {"--preset", OPT_ENUM, &opt.preset, "small|full", "full: SigLIP so400m and Qwen2-0.5B; small: six layers of 256 in both"},
+    {"--preset", OPT_ENUM, &opt.preset, "small|full",
+     "full: SigLIP so400m and Qwen2-0.5B; small: six layers of 256 in both"},
     {"--model", OPT_STRING, &opt.model, "DIR", "this model instead, and start_ms: the time to open it"},
     {"--prefill", OPT_INT, &opt.prefill, "1..32000", "tokens of the prompt whose reading is timed"},
     {"--prompt", OPT_INT, &opt.prompt, "1..32000", "text tokens beside the picture of the caption"},
@@ -47,7 +48,8 @@ static oc_status open_model(bench *b, oc_error *err) {
         return oc_session_needs_vlm(&b->s, opt.model, err);
     }
     oc_bench_config(&c, opt.preset == 1 ? OC_BENCH_FULL : OC_BENCH_SMALL);
-    OC_TRY(oc_compute_open(&b->s.compute, &(oc_compute_options){.threads = opt.settings.threads, .backend = opt.settings.backend}, err));
+    OC_TRY(oc_compute_open(
+        &b->s.compute, &(oc_compute_options){.threads = opt.settings.threads, .backend = opt.settings.backend}, err));
     bool bf16 = opt.settings.dtype ? opt.settings.dtype == 2 : oc_compute_has_native_bf16(b->s.compute);
     OC_TRY(oc_vlm_create(&b->s.model, b->s.compute, &c, bf16 ? OC_BF16 : OC_F32, err));
     oc_bench_fill(&b->s.model);
@@ -79,15 +81,18 @@ static oc_status open_bench(bench *b, oc_error *err) {
     const oc_vlm *m = &b->s.model;
     const size_t T = (size_t)OC_MAX(opt.prefill, opt.new_tokens);
     const int positions = OC_MAX(opt.prefill, oc_config_tokens_per_image(&m->cfg) + opt.prompt) + opt.new_tokens;
-    if (positions > m->decoder.max_rope) return oc_fail(err, OC_ERR_ARG, "%d tokens exceed the model's %d positions", positions, m->decoder.max_rope);
+    if (positions > m->decoder.max_rope)
+        return oc_fail(err, OC_ERR_ARG, "%d tokens exceed the model's %d positions", positions, m->decoder.max_rope);
     OC_TRY(make_prompt(&b->text, &m->cfg, 0, opt.prefill, err));
     OC_TRY(make_prompt(&b->picture, &m->cfg, 1, opt.prompt, err));
     OC_TRY(oc_kv_cache_open(&b->kv, &m->cfg.text, 1, opt.prefill + opt.new_tokens, m->t, err));
     b->slot = oc_calloc(T, sizeof *b->slot);
     if (!b->slot) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompt");
     OC_TRY(oc_alloc_for(&b->logits, (size_t)m->cfg.text.vocab * sizeof *b->logits, "logits", err));
-    for (int i = 0; i < N_TIMES; i++) OC_TRY(oc_alloc_for(&b->time[i], (size_t)opt.repeats * sizeof(double), "times", err));
-    return oc_vlm_reserve(&b->s.model, OC_MAX(opt.prefill, b->picture.N), 1, 1, OC_MAX(opt.prefill, b->picture.N), false, err);
+    for (int i = 0; i < N_TIMES; i++)
+        OC_TRY(oc_alloc_for(&b->time[i], (size_t)opt.repeats * sizeof(double), "times", err));
+    return oc_vlm_reserve(&b->s.model, OC_MAX(opt.prefill, b->picture.N), 1, 1, OC_MAX(opt.prefill, b->picture.N),
+                          false, err);
 }
 
 static void close_bench(bench *b) {
@@ -114,7 +119,8 @@ static oc_status one_run(bench *b, double *times, oc_error *err) {
 
     start = oc_now();
     for (int i = 0; i < opt.new_tokens; i++)
-        oc_vlm_decode(m, b->logits, &(int32_t){i % m->cfg.text.vocab}, &(int32_t){b->text.N + i}, &(int32_t){0}, 1, &b->kv);
+        oc_vlm_decode(m, b->logits, &(int32_t){i % m->cfg.text.vocab}, &(int32_t){b->text.N + i}, &(int32_t){0}, 1,
+                      &b->kv);
     times[DECODE] = oc_now() - start;
 
     oc_generation g;
@@ -148,17 +154,20 @@ static oc_status print_result(bench *b, oc_error *err) {
     for (int i = 0; i < N_TIMES; i++) t[i] = oc_bench_median(b->time[i], opt.repeats);
     double prefill = opt.prefill / t[PREFILL], decode = opt.new_tokens / t[DECODE];
     if (opt.json) {
-        json_t *o = json_pack("{s:s, s:s, s:i, s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:o}", "model", name, "dtype", dtype, "threads",
-                              b->s.compute->threads, "backend", b->s.compute->ops.name, "prefill_tokens", opt.prefill, "new_tokens", opt.new_tokens,
-                              "encode_s", t[ENCODE], "prefill_tok_s", prefill, "decode_tok_s", decode, "caption_s", t[CAPTION], "peak_rss_gib", rss,
-                              "operations", oc_bench_operations(b->s.compute, opt.repeats));
+        json_t *o = json_pack("{s:s, s:s, s:i, s:s, s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:o}", "model", name, "dtype",
+                              dtype, "threads", b->s.compute->threads, "backend", b->s.compute->ops.name,
+                              "prefill_tokens", opt.prefill, "new_tokens", opt.new_tokens, "encode_s", t[ENCODE],
+                              "prefill_tok_s", prefill, "decode_tok_s", decode, "caption_s", t[CAPTION], "peak_rss_gib",
+                              rss, "operations", oc_bench_operations(b->s.compute, opt.repeats));
         if (o && b->start_ms >= 0) json_object_set_new(o, "start_ms", json_real(b->start_ms));
         return oc_print_json(o, err);
     }
     printf("%s, %s: %s\n", name, dtype, oc_compute_describe(b->s.compute));
     if (b->start_ms >= 0) printf("open      %8.0f ms\n", b->start_ms);
-    printf("encode    %8.3f s a picture\nprefill   %8.1f tokens/s (%d tokens)\ndecode    %8.2f tokens/s\n", t[ENCODE], prefill, opt.prefill, decode);
-    printf("caption   %8.3f s (picture, %d text tokens, %d new tokens)\nmemory    %8.2f GiB\n", t[CAPTION], opt.prompt, opt.new_tokens, rss);
+    printf("encode    %8.3f s a picture\nprefill   %8.1f tokens/s (%d tokens)\ndecode    %8.2f tokens/s\n", t[ENCODE],
+           prefill, opt.prefill, decode);
+    printf("caption   %8.3f s (picture, %d text tokens, %d new tokens)\nmemory    %8.2f GiB\n", t[CAPTION], opt.prompt,
+           opt.new_tokens, rss);
     oc_bench_print_operations(b->s.compute, opt.repeats);
     return OC_OK;
 }
@@ -182,10 +191,11 @@ const oc_command oc_command_bench_infer = {
     .positional = NULL,
     .min_args = 0,
     .max_args = 0,
-    .details = "Random weights unless --model is given: speed only. Times are medians of the runs; operations are per run, which holds\n"
-               "each of the four once.\n\n"
-               "  ocellus bench infer --preset full --dtype bf16 --json\n"
-               "  ocellus bench infer --model runs/flickr8k/model",
+    .details =
+        "Random weights unless --model is given: speed only. Times are medians of the runs; operations are per run, which holds\n"
+        "each of the four once.\n\n"
+        "  ocellus bench infer --preset full --dtype bf16 --json\n"
+        "  ocellus bench infer --model runs/flickr8k/model",
     .options = options,
     .run = run,
 };

@@ -7,8 +7,10 @@ void oc_bench_config(oc_config *c, oc_bench_preset preset) {
     oc_config_defaults(c); /* the paper's model */
     c->has_vision = c->has_text = true;
     if (preset == OC_BENCH_SMALL) {
-        c->vision.hidden = 256, c->vision.mlp = 1024, c->vision.layers = 6, c->vision.heads = 4, c->vision.image_size = 112;
-        c->text.hidden = 256, c->text.mlp = 1024, c->text.layers = 6, c->text.heads = 4, c->text.kv_heads = 2, c->text.vocab = 2048;
+        c->vision.hidden = 256, c->vision.mlp = 1024, c->vision.layers = 6, c->vision.heads = 4,
+        c->vision.image_size = 112;
+        c->text.hidden = 256, c->text.mlp = 1024, c->text.layers = 6, c->text.heads = 4, c->text.kv_heads = 2,
+        c->text.vocab = 2048;
         c->text.max_positions = 4096;
     }
     c->projector = (oc_projector_config){.hidden = c->text.hidden, .merge = 1, .act = OC_ACT_GELU_ERF};
@@ -34,7 +36,8 @@ static void fill_row(float *w, size_t n, float std, uint64_t row) {
 
 void oc_bench_fill(oc_vlm *m) {
     const bool all[OC_PART_COUNT] = {true, true, true};
-    for (int i = 0; i < m->params.count; i++) fill_row(oc_params_weight(&m->params, i), m->params.row[i].n, m->params.row[i].init_std, (uint64_t)i);
+    for (int i = 0; i < m->params.count; i++)
+        fill_row(oc_params_weight(&m->params, i), m->params.row[i].n, m->params.row[i].init_std, (uint64_t)i);
     oc_vlm_weights_changed(m, all);
 }
 
@@ -66,7 +69,8 @@ json_t *oc_bench_operations(const oc_compute *c, int repeats) {
     double sum = total_seconds(row, n);
     json_t *o = json_object();
     for (int i = 0; i < n; i++) {
-        json_t *r = json_pack("{s:f, s:f, s:f}", "calls", (double)row[i].calls / repeats, "ms", row[i].seconds * 1e3 / repeats, "share", row[i].seconds / sum);
+        json_t *r = json_pack("{s:f, s:f, s:f}", "calls", (double)row[i].calls / repeats, "ms",
+                              row[i].seconds * 1e3 / repeats, "share", row[i].seconds / sum);
         if (r && row[i].flops > 0) json_object_set_new(r, "gflops", json_real(row[i].flops / row[i].seconds / 1e9));
         json_object_set_new(o, row[i].name, r);
     }
@@ -79,7 +83,8 @@ void oc_bench_print_operations(const oc_compute *c, int repeats) {
     double sum = total_seconds(row, n);
     printf("%-18s %8s %10s %7s %10s\n", "operation", "calls", "ms", "share", "GFLOP/s");
     for (int i = 0; i < n; i++) {
-        printf("%-18s %8.0f %10.2f %6.1f%%", row[i].name, (double)row[i].calls / repeats, row[i].seconds * 1e3 / repeats, 100 * row[i].seconds / sum);
+        printf("%-18s %8.0f %10.2f %6.1f%%", row[i].name, (double)row[i].calls / repeats,
+               row[i].seconds * 1e3 / repeats, 100 * row[i].seconds / sum);
         if (row[i].flops > 0) printf(" %10.1f", row[i].flops / row[i].seconds / 1e9);
         puts("");
     }

@@ -22,12 +22,14 @@ static struct {
 static const char *const STAGE[] = {"projector", "e2e"};
 
 static const oc_option options[] = {
-    {"--preset", OPT_ENUM, &opt.preset, "small|full", "full: SigLIP so400m and Qwen2-0.5B; small: six layers of 256 in both"},
+    {"--preset", OPT_ENUM, &opt.preset, "small|full",
+     "full: SigLIP so400m and Qwen2-0.5B; small: six layers of 256 in both"},
     {"--stage", OPT_ENUM, &opt.stage, "projector|e2e", "what is trained: the projector alone, or everything"},
     {"--dtype", OPT_ENUM, &opt.dtype, "auto|f32|bf16", "type of the arithmetic; weights and optimizer are float32"},
     {"--batch", OPT_INT, &opt.batch, "0..4096", "samples; 0: 32 small, 1 full"},
     {"--text", OPT_INT, &opt.text, "0..4096", "text tokens a sample; 0: 48 small, 128 full"},
-    {"--mask", OPT_ENUM, &opt.mask, "causal|prefix|isolated", "which keys a visual token sees; the count of operations is the causal one's"},
+    {"--mask", OPT_ENUM, &opt.mask, "causal|prefix|isolated",
+     "which keys a visual token sees; the count of operations is the causal one's"},
     {"--steps", OPT_INT, &opt.steps, "1..10000", "steps that are timed"},
     {"--warmup", OPT_INT, &opt.warmup, "0..1000", "steps before"},
     {"--threads", OPT_INT, &opt.threads, "0..1024", "threads; 0: all cores"},
@@ -54,7 +56,8 @@ static double decoder_macs(const oc_text_config *t, double T) {
 
 static double vision_macs(const oc_vision_config *v) {
     double d = v->hidden, P = oc_vision_patches(v), layers = v->layers;
-    return P * (layers * (4 * d * d + 2 * d * v->mlp) + 3.0 * v->patch_size * v->patch_size * d) + 2 * layers * P * P * d;
+    return P * (layers * (4 * d * d + 2 * d * v->mlp) + 3.0 * v->patch_size * v->patch_size * d) +
+           2 * layers * P * P * d;
 }
 
 static double step_flops(const oc_config *c, int text, int batch) {
@@ -87,7 +90,8 @@ static oc_status make_batch(bench *b, oc_error *err) {
     oc_free(token);
     oc_free(answer);
     b->batch.n_images = opt.batch;
-    for (size_t i = 0; i < (size_t)opt.batch * 3 * (size_t)S * (size_t)S; i++) b->batch.pixels[i] = (float)oc_rng_normal(&rng);
+    for (size_t i = 0; i < (size_t)opt.batch * 3 * (size_t)S * (size_t)S; i++)
+        b->batch.pixels[i] = (float)oc_rng_normal(&rng);
     oc_spans_fill(&b->batch, c->mask);
     return st;
 }
@@ -105,7 +109,8 @@ static oc_status open_bench(bench *b, oc_error *err) {
     oc_bench_fill(&b->m);
     OC_TRY(oc_vlm_set_trainable(&b->m, train, err));
     OC_TRY(make_batch(b, err));
-    b->optimizer = (oc_optimizer){.compute = b->compute, .opt = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01}};
+    b->optimizer =
+        (oc_optimizer){.compute = b->compute, .opt = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01}};
     OC_TRY(oc_optimizer_add_model(&b->optimizer, &b->m, lr, NULL, false, err));
     OC_TRY(oc_alloc_for(&b->wall, (size_t)opt.steps * sizeof *b->wall, "times", err));
     OC_TRY(oc_alloc_for(&b->cpu, (size_t)opt.steps * sizeof *b->cpu, "times", err));
@@ -158,21 +163,26 @@ static oc_status print_result(bench *b, oc_error *err) {
     const size_t *n = b->m.params.n_values;
     const char *dtype = b->m.t == OC_BF16 ? "bf16" : "f32";
     json_t *all = oc_bench_list(b->wall, opt.steps); /* before sorting */
-    double s = oc_bench_median(b->wall, opt.steps), cpu = oc_bench_median(b->cpu, opt.steps), flops = step_flops(&b->m.cfg, opt.text, opt.batch);
+    double s = oc_bench_median(b->wall, opt.steps), cpu = oc_bench_median(b->cpu, opt.steps),
+           flops = step_flops(&b->m.cfg, opt.text, opt.batch);
     double rss = (double)oc_peak_rss_bytes() / (1 << 30);
     if (opt.json)
         return oc_print_json(
-            json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:{s:I, s:I, s:I}, s:f, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:o}", "preset",
-                      opt.preset ? "full" : "small", "stage", STAGE[opt.stage], "dtype", dtype, "batch", opt.batch, "tokens", b->batch.N, "threads",
-                      b->compute->threads, "backend", b->compute->ops.name, "mask", oc_mask_names[b->m.cfg.mask], "parameters", "vision",
-                      (json_int_t)n[OC_PART_VISION], "projector", (json_int_t)n[OC_PART_PROJECTOR], "lm", (json_int_t)n[OC_PART_LM], "sec_per_step", s,
-                      "sec_all", all, "cpu_sec_per_step", cpu, "tokens_per_sec", b->batch.N / s, "tflop_per_step", flops / 1e12, "gflops",
-                      flops / s / 1e9, "peak_rss_gib", rss, "loss", b->loss, "operations", oc_bench_operations(b->compute, opt.steps)),
+            json_pack(
+                "{s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:{s:I, s:I, s:I}, s:f, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:o}",
+                "preset", opt.preset ? "full" : "small", "stage", STAGE[opt.stage], "dtype", dtype, "batch", opt.batch,
+                "tokens", b->batch.N, "threads", b->compute->threads, "backend", b->compute->ops.name, "mask",
+                oc_mask_names[b->m.cfg.mask], "parameters", "vision", (json_int_t)n[OC_PART_VISION], "projector",
+                (json_int_t)n[OC_PART_PROJECTOR], "lm", (json_int_t)n[OC_PART_LM], "sec_per_step", s, "sec_all", all,
+                "cpu_sec_per_step", cpu, "tokens_per_sec", b->batch.N / s, "tflop_per_step", flops / 1e12, "gflops",
+                flops / s / 1e9, "peak_rss_gib", rss, "loss", b->loss, "operations",
+                oc_bench_operations(b->compute, opt.steps)),
             err);
     json_decref(all);
-    printf("%s, %s, %s, %d samples, %d tokens: %s\n", opt.preset ? "full" : "small", STAGE[opt.stage], dtype, opt.batch, b->batch.N,
-           oc_compute_describe(b->compute));
-    printf("%.3f s a step (%.3f s of processor time), %.0f tokens/s, %.1f GFLOP/s, peak memory %.2f GiB\n", s, cpu, b->batch.N / s, flops / s / 1e9, rss);
+    printf("%s, %s, %s, %d samples, %d tokens: %s\n", opt.preset ? "full" : "small", STAGE[opt.stage], dtype, opt.batch,
+           b->batch.N, oc_compute_describe(b->compute));
+    printf("%.3f s a step (%.3f s of processor time), %.0f tokens/s, %.1f GFLOP/s, peak memory %.2f GiB\n", s, cpu,
+           b->batch.N / s, flops / s / 1e9, rss);
     oc_bench_print_operations(b->compute, opt.steps);
     return OC_OK;
 }

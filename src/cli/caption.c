@@ -22,14 +22,16 @@ static void print_text(const char *text, bool one_line) {
 }
 
 /* The line for one picture. Several pictures are told apart by name. */
-static oc_status print_answer(const oc_session *s, const char *image, const char *key, const oc_generation *g, bool named, oc_error *err) {
+static oc_status print_answer(const oc_session *s, const char *image, const char *key, const oc_generation *g,
+                              bool named, oc_error *err) {
     oc_strbuf text = {0};
     oc_prompt_answer_text(g, s->tokenizer, &text);
     const char *answer = text.data ? text.data : "";
     oc_status st = text.failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for the answer") : OC_OK;
     if (st == OC_OK && opt.json)
-        st = oc_print_json(json_pack("{s:s, s:s, s:i, s:b, s:f}", "image", image, key, answer, "tokens", g->n, "finished", (int)g->finished,
-                                     "logprob", g->score), err);
+        st = oc_print_json(json_pack("{s:s, s:s, s:i, s:b, s:f}", "image", image, key, answer, "tokens", g->n,
+                                     "finished", (int)g->finished, "logprob", g->score),
+                           err);
     else if (st == OC_OK) {
         if (named) printf("%s\t", image);
         print_text(answer, named);
@@ -40,8 +42,8 @@ static oc_status print_answer(const oc_session *s, const char *image, const char
 }
 
 /* Asks about n pictures at once. */
-static oc_status answer(oc_session *s, const oc_generate_options *go, const char *question, const char *key, char *const *image, int n, bool named,
-                        oc_error *err) {
+static oc_status answer(oc_session *s, const oc_generate_options *go, const char *question, const char *key,
+                        char *const *image, int n, bool named, oc_error *err) {
     oc_batch b;
     oc_generation *g = oc_calloc((size_t)n, sizeof *g);
     if (!g) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the answers");
@@ -66,16 +68,21 @@ static int run(const char *dir, const char *question, const char *key, char *con
     OC_GO(oc_session_needs_vlm(&s, dir, err));
     OC_GO(oc_session_set_prompt(&s, dir, &opt.prompting, err));
     if (key[0] == 'a' && s.model.cfg.template == OC_TEMPLATE_PLAIN)
-        st = oc_fail(err, OC_ERR_ARG, "%s was trained to caption (template plain) and sees no question; --template chat asks all the same", dir);
+        st = oc_fail(
+            err, OC_ERR_ARG,
+            "%s was trained to caption (template plain) and sees no question; --template chat asks all the same", dir);
     OC_GO(st);
     oc_prompt_set_eos(&go, &s.model.cfg, s.tokenizer);
-    for (int i = 0; i < n; i += opt.batch) OC_GO(answer(&s, &go, question, key, image + i, OC_MIN(opt.batch, n - i), n > 1, err));
+    for (int i = 0; i < n; i += opt.batch)
+        OC_GO(answer(&s, &go, question, key, image + i, OC_MIN(opt.batch, n - i), n > 1, err));
 done:
     oc_session_close(&s);
     return (int)st;
 }
 
-static int run_caption(int n, char **args, oc_error *err) { return run(args[0], opt.prompt, "caption", args + 1, n - 1, err); }
+static int run_caption(int n, char **args, oc_error *err) {
+    return run(args[0], opt.prompt, "caption", args + 1, n - 1, err);
+}
 
 static int run_ask(int n, char **args, oc_error *err) {
     OC_UNUSED(n);

@@ -16,17 +16,21 @@ static struct {
 
 static const oc_option options[] = {
     {"--data", OPT_STRING | OPT_REQUIRED, &opt.data, "FILE", "annotations: pictures with their references"},
-    {"--kind", OPT_ENUM, &opt.kind, "auto|llava|coco|karpathy|vqa", "format of the annotations; auto: by what the file's name ends with, else coco"},
+    {"--kind", OPT_ENUM, &opt.kind, "auto|llava|coco|karpathy|vqa",
+     "format of the annotations; auto: by what the file's name ends with, else coco"},
     {"--task", OPT_ENUM, &opt.task, "auto|caption|vqa", "auto: vqa for VQA files, else caption"},
-    {"--images", OPT_STRING, &opt.images, "WHERE", "folder, tar file or pattern of tar files; default: the folder of --data"},
+    {"--images", OPT_STRING, &opt.images, "WHERE",
+     "folder, tar file or pattern of tar files; default: the folder of --data"},
     {"--split", OPT_STRING, &opt.split, "NAME", "karpathy: train, val, test or all; default: test"},
     {"--limit", OPT_INT, &opt.limit, "0..", "so many pictures (questions) at most, from the beginning; 0: all"},
     {"--batch", OPT_INT, &opt.batch, "0..4096", "prompts at once; 0: 32, or fewer where they are long"},
-    {"--prompt", OPT_STRING, &opt.prompt, "TEXT", "question for caption files; default: \"Provide a one-sentence caption for the provided image.\""},
+    {"--prompt", OPT_STRING, &opt.prompt, "TEXT",
+     "question for caption files; default: \"Provide a one-sentence caption for the provided image.\""},
     {"--prompt-suffix", OPT_STRING, &opt.suffix, "TEXT", "appended to every question"},
     {"--lowercase", OPT_FLAG, &opt.lowercase, NULL, "references in lower case (scores do not depend on it)"},
     {"--shuffle-images", OPT_FLAG, &opt.shuffle_images, NULL, "control: show another picture than the one asked about"},
-    {"--constant", OPT_FLAG, &opt.constant, NULL, "control, without MODEL: the best answer that is the same for all pictures"},
+    {"--constant", OPT_FLAG, &opt.constant, NULL,
+     "control, without MODEL: the best answer that is the same for all pictures"},
     {"--out", OPT_STRING, &opt.out, "DIR", "write results.json (COCO format), items.jsonl and scores.json"},
     {"--json", OPT_FLAG, &opt.json, NULL, "print one JSON object"},
     OC_PROMPT_OPTIONS(opt.prompting),
@@ -40,15 +44,21 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 static oc_dataset_kind data_kind(void) {
-    static const oc_dataset_kind kind[] = {OC_DATASET_COCO, OC_DATASET_LLAVA, OC_DATASET_COCO, OC_DATASET_KARPATHY, OC_DATASET_VQA};
+    static const oc_dataset_kind kind[] = {OC_DATASET_COCO, OC_DATASET_LLAVA, OC_DATASET_COCO, OC_DATASET_KARPATHY,
+                                           OC_DATASET_VQA};
     if (opt.kind == 0 && ends_with(opt.data, "llava.json")) return OC_DATASET_LLAVA;
     if (opt.kind == 0 && (ends_with(opt.data, "vqa.jsonl") || ends_with(opt.data, "vqa.json"))) return OC_DATASET_VQA;
     return kind[opt.kind];
 }
 
 static oc_status open_data(oc_dataset **d, oc_error *err) {
-    oc_dataset_options o = {.kind = data_kind(), .json = opt.data, .images = opt.images, .prompt = opt.prompt, .prompt_suffix = opt.suffix,
-                            .split = opt.split, .lowercase = opt.lowercase};
+    oc_dataset_options o = {.kind = data_kind(),
+                            .json = opt.data,
+                            .images = opt.images,
+                            .prompt = opt.prompt,
+                            .prompt_suffix = opt.suffix,
+                            .split = opt.split,
+                            .lowercase = opt.lowercase};
     if (o.kind == OC_DATASET_KARPATHY && !o.split) o.split = "test";
     return oc_dataset_open(d, &o, err);
 }
@@ -70,7 +80,8 @@ static oc_status print_evaluation(const oc_evaluation *e, oc_error *err) {
 static oc_status evaluate(oc_session *s, const oc_dataset *d, const oc_evaluate_options *eo, oc_error *err) {
     oc_evaluation e;
     OC_TRY(oc_evaluate(&e, &s->model, s->tokenizer, d, eo, err));
-    oc_log(OC_LOG_INFO, "%zu pictures read in %.1f s, %lld tokens generated in %.1f s", e.n_images, e.picture_s, (long long)e.new_tokens, e.generate_s);
+    oc_log(OC_LOG_INFO, "%zu pictures read in %.1f s, %lld tokens generated in %.1f s", e.n_images, e.picture_s,
+           (long long)e.new_tokens, e.generate_s);
     oc_status st = opt.out ? oc_evaluation_save(&e, opt.out, err) : OC_OK;
     if (st == OC_OK) st = print_evaluation(&e, err);
     oc_evaluation_free(&e);
@@ -106,8 +117,10 @@ static int run(int n_args, char **args, oc_error *err) {
     eo.task = opt.task == 2 || (opt.task == 0 && data_kind() == OC_DATASET_VQA) ? OC_EVAL_VQA : OC_EVAL_CAPTION;
     int usage = oc_decoding_options(&eo.generate, &opt.decoding, err);
     if (usage) return usage;
-    if (opt.constant == (n_args == 1)) return oc_usage(err, opt.constant ? "--constant takes no MODEL" : "MODEL is missing");
-    if (opt.constant && (opt.shuffle_images || opt.out)) return oc_usage(err, "--constant goes with neither --shuffle-images nor --out");
+    if (opt.constant == (n_args == 1))
+        return oc_usage(err, opt.constant ? "--constant takes no MODEL" : "MODEL is missing");
+    if (opt.constant && (opt.shuffle_images || opt.out))
+        return oc_usage(err, "--constant goes with neither --shuffle-images nor --out");
     if (opt.constant) return (int)with_data(NULL, &eo, err);
     oc_session s;
     oc_status st = oc_session_open(&s, args[0], &opt.model, true, err);
@@ -127,13 +140,14 @@ const oc_command oc_command_eval = {
     .positional = "MODEL",
     .min_args = 0,
     .max_args = 1,
-    .details = "Captions: one for every picture, scored against all its references by BLEU-1 to 4, ROUGE-L and CIDEr as the COCO\n"
-               "evaluation computes them. Questions (--task vqa): VQA accuracy, exact match and F1 by type. All times 100.\n\n"
-               "Two controls tell what the pictures are worth: --shuffle-images asks about another picture than the one that the\n"
-               "references describe, and --constant finds the best answer that is the same for all pictures.\n\n"
-               "  ocellus eval runs/flickr8k/model --data val_coco.json --images 'val-*.tar' --out eval\n"
-               "  ocellus eval runs/flickr8k/model --data val_coco.json --images 'val-*.tar' --shuffle-images\n"
-               "  ocellus eval --constant --data val_coco.json --images 'val-*.tar'",
+    .details =
+        "Captions: one for every picture, scored against all its references by BLEU-1 to 4, ROUGE-L and CIDEr as the COCO\n"
+        "evaluation computes them. Questions (--task vqa): VQA accuracy, exact match and F1 by type. All times 100.\n\n"
+        "Two controls tell what the pictures are worth: --shuffle-images asks about another picture than the one that the\n"
+        "references describe, and --constant finds the best answer that is the same for all pictures.\n\n"
+        "  ocellus eval runs/flickr8k/model --data val_coco.json --images 'val-*.tar' --out eval\n"
+        "  ocellus eval runs/flickr8k/model --data val_coco.json --images 'val-*.tar' --shuffle-images\n"
+        "  ocellus eval --constant --data val_coco.json --images 'val-*.tar'",
     .options = options,
     .run = run,
 };

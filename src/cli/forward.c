@@ -15,10 +15,12 @@ static struct {
 } opt;
 
 static const oc_option options[] = {
-    {"--prompt", OPT_STRING | OPT_REQUIRED, &opt.prompt, "TEXT", "\"<image>\" marks where the pictures go, in order; without it they come first"},
+    {"--prompt", OPT_STRING | OPT_REQUIRED, &opt.prompt, "TEXT",
+     "\"<image>\" marks where the pictures go, in order; without it they come first"},
     {"--raw", OPT_FLAG, &opt.raw, NULL, "TEXT as it is, special tokens recognised, instead of a user's turn"},
     {"--image", OPT_LIST, &opt.image, "FILE", "a picture; may be given several times"},
-    {"--mask", OPT_ENUM, &opt.mask, "model|causal|prefix|isolated", "which keys a visual token sees; model: as it was trained"},
+    {"--mask", OPT_ENUM, &opt.mask, "model|causal|prefix|isolated",
+     "which keys a visual token sees; model: as it was trained"},
     {"--out", OPT_STRING | OPT_REQUIRED, &opt.out, "FILE", "safetensors file to write"},
     OC_PROMPT_OPTIONS(opt.prompting),
     OC_MODEL_OPTIONS(opt.model),
@@ -36,7 +38,9 @@ static oc_status raw_tokens(const oc_session *s, oc_chat_tokens *out, oc_error *
     st = text.failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompt") : OC_OK;
     OC_GO(st);
     OC_GO(oc_chat_render_raw(s->tokenizer, text.data, opt.image.n > 0 || places, true, &t, err));
-    if (t.n_images != opt.image.n) st = oc_fail(err, OC_ERR_ARG, "%d pictures are given, but the prompt has places for %d", opt.image.n, t.n_images);
+    if (t.n_images != opt.image.n)
+        st = oc_fail(err, OC_ERR_ARG, "%d pictures are given, but the prompt has places for %d", opt.image.n,
+                     t.n_images);
     OC_GO(st);
     OC_GO(oc_expand_images(&t, &to, opt.image.n, "prompt", out, err));
 done:
@@ -46,7 +50,8 @@ done:
 }
 
 static oc_status tokens(const oc_session *s, oc_chat_tokens *out, oc_error *err) {
-    return opt.raw ? raw_tokens(s, out, err) : oc_prompt_question(&s->model.cfg, s->tokenizer, s->system, opt.prompt, opt.image.n, out, err);
+    return opt.raw ? raw_tokens(s, out, err)
+                   : oc_prompt_question(&s->model.cfg, s->tokenizer, s->system, opt.prompt, opt.image.n, out, err);
 }
 
 static oc_status pack(const oc_session *s, oc_batch *b, oc_error *err) {
@@ -55,7 +60,8 @@ static oc_status pack(const oc_session *s, oc_batch *b, oc_error *err) {
     oc_status st = image ? tokens(s, &t, err) : oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompt");
     for (int i = 0; image && i < opt.image.n; i++) image[i] = i;
     if (st == OC_OK) st = oc_prompt_pack(b, &s->model.cfg, &t, 1, image, opt.image.n, err);
-    for (int i = 0; st == OC_OK && i < opt.image.n; i++) st = oc_prompt_picture(b, &s->model.cfg, i, opt.image.item[i], err);
+    for (int i = 0; st == OC_OK && i < opt.image.n; i++)
+        st = oc_prompt_picture(b, &s->model.cfg, i, opt.image.item[i], err);
     oc_chat_tokens_free(&t);
     oc_free(image);
     return st;
@@ -89,7 +95,8 @@ static oc_status forward(oc_session *s, oc_error *err) {
     OC_GO(pack(s, &b, err));
     size_t T = (size_t)b.N, V = (size_t)s->model.cfg.text.vocab;
     if (b.N > s->model.decoder.max_rope)
-        st = oc_fail(err, OC_ERR_ARG, "a prompt of %d tokens exceeds the model's %d positions", b.N, s->model.decoder.max_rope);
+        st = oc_fail(err, OC_ERR_ARG, "a prompt of %d tokens exceeds the model's %d positions", b.N,
+                     s->model.decoder.max_rope);
     OC_GO(st);
     OC_GO(oc_alloc_for(&ids, T * sizeof *ids, "token ids", err));
     OC_GO(oc_alloc_for(&row, T * sizeof *row, "rows", err));
@@ -126,9 +133,10 @@ const oc_command oc_command_forward = {
     .positional = "MODEL",
     .min_args = 1,
     .max_args = 1,
-    .details = "Writes input_ids I64 [T], each picture expanded to its placeholders, and logits F32 [T, V].\n\n"
-               "  ocellus forward model --prompt \"What is this?\" --image cat.jpg --mask prefix --dtype f32 --out cat.safetensors\n"
-               "  ocellus forward model --raw --prompt \"<image>A cat\" --image cat.jpg --out cat.safetensors",
+    .details =
+        "Writes input_ids I64 [T], each picture expanded to its placeholders, and logits F32 [T, V].\n\n"
+        "  ocellus forward model --prompt \"What is this?\" --image cat.jpg --mask prefix --dtype f32 --out cat.safetensors\n"
+        "  ocellus forward model --raw --prompt \"<image>A cat\" --image cat.jpg --out cat.safetensors",
     .options = options,
     .run = run,
 };

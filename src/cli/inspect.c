@@ -30,8 +30,11 @@ typedef struct facts {
 /* ---- Reading ------------------------------------------------------------------------------------------------------- */
 
 static int part_of(const char *name) {
-    static const struct { const char *prefix; int part; } rule[] = {
-        {"vision_tower.", OC_PART_VISION}, {"multi_modal_projector.", OC_PART_PROJECTOR}, {"language_model.", OC_PART_LM}, {"lm_head.", OC_PART_LM}};
+    static const struct { const char *prefix; int part;
+    } rule[] = {{"vision_tower.", OC_PART_VISION},
+                {"multi_modal_projector.", OC_PART_PROJECTOR},
+                {"language_model.", OC_PART_LM},
+                {"lm_head.", OC_PART_LM}};
     char canonical[256];
     if (!oc_weights_canonical(canonical, sizeof canonical, name)) return PART_OTHER;
     for (size_t i = 0; i < OC_COUNT(rule); i++)
@@ -64,7 +67,8 @@ static oc_status read_stage(facts *f, const char *config, oc_error *err) {
 
 /* Which of the files of a model folder are there. */
 static oc_status read_folder(facts *f, oc_error *err) {
-    static const char *const names[] = {"config.json", "training.json", "model.safetensors", "model.safetensors.index.json"};
+    static const char *const names[] = {"config.json", "training.json", "model.safetensors",
+                                        "model.safetensors.index.json"};
     char *path[OC_COUNT(names)];
     bool there[OC_COUNT(names)], memory = true;
     for (size_t i = 0; i < OC_COUNT(names); i++) {
@@ -78,7 +82,8 @@ static oc_status read_folder(facts *f, oc_error *err) {
     f->has_training = there[1];
     bool weights = there[2] || there[3];
     if (!f->has_config && !weights)
-        st = oc_fail(err, OC_ERR_ARG, "%s: neither config.json nor model.safetensors is in this folder; it is no model", f->path);
+        st = oc_fail(err, OC_ERR_ARG, "%s: neither config.json nor model.safetensors is in this folder; it is no model",
+                     f->path);
     OC_GO(st);
     if (f->has_config) OC_GO(oc_config_load(&f->cfg, f->path, err));
     if (f->has_config) OC_GO(read_stage(f, path[0], err));
@@ -92,13 +97,15 @@ done:
 /* ---- As JSON ------------------------------------------------------------------------------------------------------- */
 
 static json_t *vision_json(const oc_vision_config *v) {
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "hidden", v->hidden, "layers", v->layers, "heads", v->heads, "mlp", v->mlp, "image_size",
-                     v->image_size, "patch_size", v->patch_size, "patches", oc_vision_patches(v));
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i}", "hidden", v->hidden, "layers", v->layers, "heads", v->heads,
+                     "mlp", v->mlp, "image_size", v->image_size, "patch_size", v->patch_size, "patches",
+                     oc_vision_patches(v));
 }
 
 static json_t *text_json(const oc_text_config *t) {
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "hidden", t->hidden, "layers", t->layers, "heads", t->heads, "kv_heads",
-                     t->kv_heads, "head_size", t->head_size, "mlp", t->mlp, "vocab", t->vocab, "max_positions", t->max_positions, "tied", (int)t->tied);
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "hidden", t->hidden, "layers", t->layers, "heads",
+                     t->heads, "kv_heads", t->kv_heads, "head_size", t->head_size, "mlp", t->mlp, "vocab", t->vocab,
+                     "max_positions", t->max_positions, "tied", (int)t->tied);
 }
 
 static void add_config_json(json_t *o, const facts *f) {
@@ -106,9 +113,10 @@ static void add_config_json(json_t *o, const facts *f) {
     if (c->has_vision) json_object_set_new(o, "vision", vision_json(&c->vision));
     if (c->has_text) json_object_set_new(o, "text", text_json(&c->text));
     if (!c->has_vision || !c->has_text) return;
-    json_object_set_new(o, "projector", json_pack("{s:i, s:i, s:s, s:i}", "hidden", c->projector.hidden, "merge", c->projector.merge, "act",
-                                                  c->projector.act == OC_ACT_GELU_ERF ? "gelu" : "gelu_tanh", "tokens_per_image",
-                                                  oc_config_tokens_per_image(c)));
+    json_object_set_new(o, "projector",
+                        json_pack("{s:i, s:i, s:s, s:i}", "hidden", c->projector.hidden, "merge", c->projector.merge,
+                                  "act", c->projector.act == OC_ACT_GELU_ERF ? "gelu" : "gelu_tanh", "tokens_per_image",
+                                  oc_config_tokens_per_image(c)));
     json_object_set_new(o, "mask", json_string(oc_mask_names[c->mask]));
     json_object_set_new(o, "aspect", json_string(oc_aspect_names[c->aspect]));
     json_object_set_new(o, "template", json_string(oc_template_names[c->template]));
@@ -122,7 +130,8 @@ static json_t *tensors_json(const facts *f) {
         const oc_tensor_info *t = oc_safetensors_at(f->file, i);
         json_t *shape = json_array();
         for (int d = 0; d < t->n_dims; d++) json_array_append_new(shape, json_integer(t->shape[d]));
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", t->name, "dtype", oc_dtype_name(t->dtype), "shape", shape));
+        json_array_append_new(
+            list, json_pack("{s:s, s:s, s:o}", "name", t->name, "dtype", oc_dtype_name(t->dtype), "shape", shape));
     }
     return list;
 }
@@ -135,7 +144,8 @@ static void add_file_json(json_t *o, const facts *f) {
         if (f->part[i].tensors) json_object_set_new(parts, part_name(i), json_integer((json_int_t)f->part[i].values));
     json_object_set_new(parts, "total", json_integer((json_int_t)f->all.values));
     for (int i = 0; i < OC_DTYPE_COUNT; i++)
-        if (f->dtype[i].tensors) json_object_set_new(types, oc_dtype_name((oc_dtype)i), json_integer((json_int_t)f->dtype[i].tensors));
+        if (f->dtype[i].tensors)
+            json_object_set_new(types, oc_dtype_name((oc_dtype)i), json_integer((json_int_t)f->dtype[i].tensors));
     json_object_set_new(o, "parameters", parts);
     json_object_set_new(o, "tensors", json_integer((json_int_t)f->all.tensors));
     json_object_set_new(o, "bytes", json_integer((json_int_t)f->all.bytes));
@@ -149,9 +159,11 @@ static json_t *facts_json(const facts *f) {
     if (f->has_config) add_config_json(o, f);
     if (f->file) add_file_json(o, f);
     if (f->has_training)
-        json_object_set_new(o, "training", json_pack("{s:i, s:I, s:I, s:I, s:I, s:f}", "stage", f->pos.stage, "step", (json_int_t)f->pos.step,
-                                                     "samples", (json_int_t)f->pos.samples, "tokens", (json_int_t)f->pos.tokens, "skipped",
-                                                     (json_int_t)f->pos.skipped, "seconds", f->pos.total_seconds + f->pos.seconds));
+        json_object_set_new(o, "training",
+                            json_pack("{s:i, s:I, s:I, s:I, s:I, s:f}", "stage", f->pos.stage, "step",
+                                      (json_int_t)f->pos.step, "samples", (json_int_t)f->pos.samples, "tokens",
+                                      (json_int_t)f->pos.tokens, "skipped", (json_int_t)f->pos.skipped, "seconds",
+                                      f->pos.total_seconds + f->pos.seconds));
     return o;
 }
 
@@ -162,21 +174,26 @@ static void print_config(const facts *f) {
     const oc_vision_config *v = &c->vision;
     const oc_text_config *t = &c->text;
     if (c->has_vision)
-        printf("vision     %d layers of %d, %d heads, MLP %d; %d pixels, patches of %d: %d\n", v->layers, v->hidden, v->heads, v->mlp, v->image_size,
-               v->patch_size, oc_vision_patches(v));
+        printf("vision     %d layers of %d, %d heads, MLP %d; %d pixels, patches of %d: %d\n", v->layers, v->hidden,
+               v->heads, v->mlp, v->image_size, v->patch_size, oc_vision_patches(v));
     if (c->has_vision && c->has_text)
-        printf("projector  %d wide, %s GELU, merges %d x %d: %d tokens a picture\n", c->projector.hidden, c->projector.act == OC_ACT_GELU_ERF ? "erf" : "tanh",
-               c->projector.merge, c->projector.merge, oc_config_tokens_per_image(c));
+        printf("projector  %d wide, %s GELU, merges %d x %d: %d tokens a picture\n", c->projector.hidden,
+               c->projector.act == OC_ACT_GELU_ERF ? "erf" : "tanh", c->projector.merge, c->projector.merge,
+               oc_config_tokens_per_image(c));
     if (c->has_text)
-        printf("lm         %d layers of %d, %d heads, %d key/value heads, MLP %d; vocabulary %d%s, %d positions\n", t->layers, t->hidden, t->heads,
-               t->kv_heads, t->mlp, t->vocab, t->tied ? ", tied" : "", t->max_positions);
+        printf("lm         %d layers of %d, %d heads, %d key/value heads, MLP %d; vocabulary %d%s, %d positions\n",
+               t->layers, t->hidden, t->heads, t->kv_heads, t->mlp, t->vocab, t->tied ? ", tied" : "",
+               t->max_positions);
     if (!c->has_vision || !c->has_text) return;
-    printf("prompts    mask %s, aspect %s, template %s%s%s%s\n", oc_mask_names[c->mask], oc_aspect_names[c->aspect], oc_template_names[c->template],
-           c->template == OC_TEMPLATE_CHAT && c->no_system ? " without system turn" : "", f->stage[0] ? ", trained by stage " : "", f->stage);
+    printf("prompts    mask %s, aspect %s, template %s%s%s%s\n", oc_mask_names[c->mask], oc_aspect_names[c->aspect],
+           oc_template_names[c->template],
+           c->template == OC_TEMPLATE_CHAT && c->no_system ? " without system turn" : "",
+           f->stage[0] ? ", trained by stage " : "", f->stage);
 }
 
 static void print_file(const facts *f) {
-    printf("weights    %zu parameters in %zu tensors, %.1f MiB:", f->all.values, f->all.tensors, (double)f->all.bytes / (1 << 20));
+    printf("weights    %zu parameters in %zu tensors, %.1f MiB:", f->all.values, f->all.tensors,
+           (double)f->all.bytes / (1 << 20));
     for (int i = 0; i < N_PARTS; i++)
         if (f->part[i].tensors) printf(" %s %zu", part_name(i), f->part[i].values);
     printf(";");
@@ -195,8 +212,8 @@ static void print_facts(const facts *f) {
     if (f->file) print_file(f);
     else puts("weights    none");
     if (f->has_training)
-        printf("training   checkpoint in stage %d at step %lld: %lld samples, %.0f s so far\n", f->pos.stage + 1, (long long)f->pos.step,
-               (long long)f->pos.samples, f->pos.total_seconds + f->pos.seconds);
+        printf("training   checkpoint in stage %d at step %lld: %lld samples, %.0f s so far\n", f->pos.stage + 1,
+               (long long)f->pos.step, (long long)f->pos.samples, f->pos.total_seconds + f->pos.seconds);
 }
 
 static int run(int n_args, char **args, oc_error *err) {
@@ -216,10 +233,11 @@ const oc_command oc_command_inspect = {
     .positional = "PATH",
     .min_args = 1,
     .max_args = 1,
-    .details = "Sizes, parameters by part, types, how prompts are written, and where training stands. Nothing but headers is read.\n\n"
-               "  ocellus inspect runs/flickr8k/model\n"
-               "  ocellus inspect runs/flickr8k/checkpoint --json\n"
-               "  ocellus inspect model.safetensors --tensors",
+    .details =
+        "Sizes, parameters by part, types, how prompts are written, and where training stands. Nothing but headers is read.\n\n"
+        "  ocellus inspect runs/flickr8k/model\n"
+        "  ocellus inspect runs/flickr8k/checkpoint --json\n"
+        "  ocellus inspect model.safetensors --tensors",
     .options = options,
     .run = run,
 };

@@ -26,7 +26,8 @@ static oc_status read_recipe(recipe *r, oc_error *err) {
     if (!opt.model) return OC_OK;
     oc_config c;
     OC_TRY(oc_config_load(&c, opt.model, err));
-    if (!c.has_vision) return oc_fail(err, OC_ERR_ARG, "%s: a language model without a vision encoder; it sees no images", opt.model);
+    if (!c.has_vision)
+        return oc_fail(err, OC_ERR_ARG, "%s: a language model without a vision encoder; it sees no images", opt.model);
     r->size = c.vision.image_size;
     r->aspect = c.aspect;
     for (int i = 0; i < 3; i++) {

@@ -25,10 +25,12 @@ static const oc_option options[] = {
     {"--title", OPT_STRING, &opt.title, "TEXT", "its title"},
     {"--summary", OPT_STRING, &opt.summary, "TEXT", "a sentence below the title"},
     {"--log", OPT_LIST, &opt.log, "NAME=log.jsonl", "loss curves of a run; may be given several times"},
-    {"--scores", OPT_LIST, &opt.scores, "NAME=scores.json", "a column of the score table (ocellus eval --out writes scores.json); may be given several times"},
+    {"--scores", OPT_LIST, &opt.scores, "NAME=scores.json",
+     "a column of the score table (ocellus eval --out writes scores.json); may be given several times"},
     {"--captions", OPT_STRING, &opt.captions, "items.jsonl", "captions for the pictures (from ocellus eval --out)"},
     {"--answers", OPT_STRING, &opt.answers, "items.jsonl", "answers for the same pictures"},
-    {"--scenes", OPT_STRING, &opt.scenes, "items.jsonl", "captions of synthetic scenes, to count right colours and shapes in"},
+    {"--scenes", OPT_STRING, &opt.scenes, "items.jsonl",
+     "captions of synthetic scenes, to count right colours and shapes in"},
     {"--images", OPT_STRING, &opt.images, "WHERE", "folder, tar file or pattern of tar files with the pictures"},
     {"--pictures", OPT_INT, &opt.pictures, "0..1000", "how many are shown"},
     {"--model", OPT_STRING, &opt.model, "DIR", "draw where this model looks while it answers"},
@@ -107,7 +109,14 @@ static oc_status add_curves(oc_report *r, const char *arg, oc_error *err) {
         at++;
     }
     if (st == OC_OK && n_lines)
-        oc_report_charts(r, &(oc_chart){.title = name, .x_label = "seconds", .y_label = "loss", .line = line, .n_lines = n_lines, .smooth = 0.6}, 1);
+        oc_report_charts(r,
+                         &(oc_chart){.title = name,
+                                     .x_label = "seconds",
+                                     .y_label = "loss",
+                                     .line = line,
+                                     .n_lines = n_lines,
+                                     .smooth = 0.6},
+                         1);
     oc_free(x);
     oc_free(y);
     json_decref(lines);
@@ -186,7 +195,12 @@ static oc_status add_score_table(oc_report *r, oc_error *err) {
             }
         }
     if (st == OC_OK && rows.n)
-        oc_report_add_table(r, &(oc_report_table){.caption = "Shares and caption scores times 100; whole numbers are counts", .column = column, .cell = cell, .n_columns = n + 1, .n_rows = rows.n});
+        oc_report_add_table(
+            r, &(oc_report_table){.caption = "Shares and caption scores times 100; whole numbers are counts",
+                                  .column = column,
+                                  .cell = cell,
+                                  .n_columns = n + 1,
+                                  .n_rows = rows.n});
     for (int i = 0; i < n; i++) {
         json_decref(file[i]);
         oc_free(name[i]);
@@ -210,10 +224,13 @@ static oc_status add_scene_names(oc_report *r, oc_error *err) {
     char text[3][24];
     const int right[] = {n.colours_right, n.shapes_right, n.right}, named[] = {n.colours, n.shapes, n.named};
     for (int k = 0; k < 3; k++) snprintf(text[k], sizeof text[k], "%.1f%%", named[k] ? 100.0 * right[k] / named[k] : 0);
-    oc_report_figures(r, (oc_report_figure[]){{text[0], "colours named right", "of those that captions name"},
-                                              {text[1], "shapes named right", "of those that captions name"},
-                                              {text[2], "colour and shape together", "of the pairs that captions name"}}, 3);
-    printf("captions: colours right %s, shapes right %s, both together %s; %d of %d pairs mentioned\n", text[0], text[1], text[2], n.right, n.in_reference);
+    oc_report_figures(r,
+                      (oc_report_figure[]){{text[0], "colours named right", "of those that captions name"},
+                                           {text[1], "shapes named right", "of those that captions name"},
+                                           {text[2], "colour and shape together", "of the pairs that captions name"}},
+                      3);
+    printf("captions: colours right %s, shapes right %s, both together %s; %d of %d pairs mentioned\n", text[0],
+           text[1], text[2], n.right, n.in_reference);
     return OC_OK;
 }
 
@@ -259,12 +276,14 @@ static int collect_answers(oc_report_answer *out, const json_t *answers, const c
     json_array_foreach((json_t *)(uintptr_t)answers, i, o) {
         if (n == MAX_ANSWERS || strcmp(string_of(o, "image"), image)) continue;
         const char *truth = first_reference(o), *answer = string_of(o, "answer");
-        out[n++] = (oc_report_answer){question_text(o), truth, answer, same_answer(truth, answer) ? OC_VERDICT_RIGHT : OC_VERDICT_WRONG};
+        out[n++] = (oc_report_answer){question_text(o), truth, answer,
+                                      same_answer(truth, answer) ? OC_VERDICT_RIGHT : OC_VERDICT_WRONG};
     }
     return n;
 }
 
-static oc_status add_gallery(oc_report *r, const oc_image_store *store, const json_t *captions, const json_t *answers, oc_error *err) {
+static oc_status add_gallery(oc_report *r, const oc_image_store *store, const json_t *captions, const json_t *answers,
+                             oc_error *err) {
     size_t n = OC_MIN((size_t)opt.pictures, json_array_size(captions));
     oc_report_picture *p = oc_calloc(n, sizeof *p);
     oc_image *img = oc_calloc(n, sizeof *img);
@@ -273,8 +292,12 @@ static oc_status add_gallery(oc_report *r, const oc_image_store *store, const js
     for (size_t i = 0; i < n && st == OC_OK; i++) {
         const json_t *o = json_array_get(captions, i * json_array_size(captions) / n); /* spread over the whole set */
         st = load_picture(store, string_of(o, "image"), &img[i], err);
-        p[i] = (oc_report_picture){.image = {img[i].rgb, img[i].width, img[i].height}, .name = string_of(o, "image"), .truth = first_reference(o),
-                                   .generated = string_of(o, "answer"), .answer = answer[i], .n_answers = collect_answers(answer[i], answers, string_of(o, "image"))};
+        p[i] = (oc_report_picture){.image = {img[i].rgb, img[i].width, img[i].height},
+                                   .name = string_of(o, "image"),
+                                   .truth = first_reference(o),
+                                   .generated = string_of(o, "answer"),
+                                   .answer = answer[i],
+                                   .n_answers = collect_answers(answer[i], answers, string_of(o, "image"))};
     }
     if (st == OC_OK) oc_report_gallery(r, p, (int)n);
     for (size_t i = 0; img && i < n; i++) oc_image_close(&img[i]);
@@ -290,12 +313,14 @@ static const float *answer_map(float *grid, const oc_generation *g, const oc_bat
     memset(grid, 0, (size_t)per_image * sizeof *grid);
     int tokens = g->n - (g->finished ? 1 : 0);
     for (int t = 0; t < OC_MAX(tokens, 1); t++)
-        for (int i = 0; i < per_image; i++) grid[i] += g->attention[(size_t)t * (size_t)b->N + (size_t)(b->block_row[0] + i)];
+        for (int i = 0; i < per_image; i++)
+            grid[i] += g->attention[(size_t)t * (size_t)b->N + (size_t)(b->block_row[0] + i)];
     return grid;
 }
 
 /* The model answers one question again, now recording where each token of its answer looks in the picture. */
-static oc_status draw_attention(oc_report *r, oc_session *s, const oc_image_store *store, const json_t *o, oc_error *err) {
+static oc_status draw_attention(oc_report *r, oc_session *s, const oc_image_store *store, const json_t *o,
+                                oc_error *err) {
     const oc_config *cfg = &s->model.cfg;
     oc_text_options text = oc_prompt_text_options(cfg, s->tokenizer);
     oc_image_options image = oc_prompt_image_options(cfg);
@@ -327,8 +352,10 @@ static oc_status draw_attention(oc_report *r, oc_session *s, const oc_image_stor
     OC_GO(oc_generate(&s->model, &b, &g, 1, &out, err));
     oc_prompt_answer_text(&out, s->tokenizer, &answer);
     oc_strbuf_printf(&caption, "%s %s", question_text(o), answer.data ? answer.data : "");
-    oc_report_map map = {.label = answer.data, .grid = answer_map(grid, &out, &b, per_image), .rows = side, .columns = side};
-    oc_report_attention a = {.image = {img.rgb, img.width, img.height}, .name = name, .caption = caption.data, .map = &map, .n_maps = 1};
+    oc_report_map map = {
+        .label = answer.data, .grid = answer_map(grid, &out, &b, per_image), .rows = side, .columns = side};
+    oc_report_attention a = {
+        .image = {img.rgb, img.width, img.height}, .name = name, .caption = caption.data, .map = &map, .n_maps = 1};
     oc_report_add_attention(r, &a, 1);
 done:
     oc_generation_free(&out);
@@ -347,7 +374,8 @@ static oc_status add_attention(oc_report *r, const oc_image_store *store, const 
     OC_TRY(oc_session_open(&s, opt.model, &opt.settings, true, err));
     oc_status st = oc_session_needs_vlm(&s, opt.model, err);
     size_t n = json_array_size(items), shown = OC_MIN((size_t)opt.attention, n);
-    for (size_t i = 0; i < shown && st == OC_OK; i++) st = draw_attention(r, &s, store, json_array_get(items, i * n / shown), err);
+    for (size_t i = 0; i < shown && st == OC_OK; i++)
+        st = draw_attention(r, &s, store, json_array_get(items, i * n / shown), err);
     oc_session_close(&s);
     return st;
 }
@@ -372,7 +400,8 @@ static oc_status fill(oc_report *r, oc_error *err) {
     }
     if (opt.model && store && (answers || captions)) {
         oc_report_heading(r, "Where the answer looked");
-        oc_report_paragraph(r, "Attention of the answer's tokens over the picture, the mean over all layers and heads.");
+        oc_report_paragraph(r,
+                            "Attention of the answer's tokens over the picture, the mean over all layers and heads.");
         OC_GO(add_attention(r, store, answers ? answers : captions, err));
     }
 done:

@@ -7,9 +7,15 @@
 int oc_decoding_options(oc_generate_options *out, const oc_decoding_settings *s, oc_error *err) {
     bool sampling = s->temperature > 0;
     if (s->beams > 1 && sampling) return oc_usage(err, "--beams and --temperature exclude each other");
-    if (!sampling && (s->top_k > 0 || (s->top_p > 0 && s->top_p < 1))) return oc_usage(err, "--top-k and --top-p need --temperature above 0");
-    *out = (oc_generate_options){.max_new_tokens = s->max_new_tokens, .beams = s->beams, .length_penalty = s->length_penalty,
-                                 .use_length_penalty = true, .temperature = s->temperature, .top_p = s->top_p, .top_k = s->top_k,
+    if (!sampling && (s->top_k > 0 || (s->top_p > 0 && s->top_p < 1)))
+        return oc_usage(err, "--top-k and --top-p need --temperature above 0");
+    *out = (oc_generate_options){.max_new_tokens = s->max_new_tokens,
+                                 .beams = s->beams,
+                                 .length_penalty = s->length_penalty,
+                                 .use_length_penalty = true,
+                                 .temperature = s->temperature,
+                                 .top_p = s->top_p,
+                                 .top_k = s->top_k,
                                  .seed = (uint64_t)s->seed};
     return OC_OK;
 }
@@ -23,10 +29,13 @@ static oc_dtype choose_dtype(const oc_model_settings *o, const oc_compute *c) {
 static oc_status check_pair(const oc_session *s, const char *dir, oc_error *err) {
     int ids = (int)oc_tokenizer_vocab_size(s->tokenizer), rows = s->model.cfg.text.vocab;
     if (!s->model.cfg.has_text || ids <= rows) return OC_OK;
-    return oc_fail(err, OC_ERR_FORMAT, "%s: the tokenizer has %d ids, the decoder only %d rows; they do not belong together", dir, ids, rows);
+    return oc_fail(err, OC_ERR_FORMAT,
+                   "%s: the tokenizer has %d ids, the decoder only %d rows; they do not belong together", dir, ids,
+                   rows);
 }
 
-oc_status oc_session_open(oc_session *s, const char *dir, const oc_model_settings *o, bool with_tokenizer, oc_error *err) {
+oc_status oc_session_open(oc_session *s, const char *dir, const oc_model_settings *o, bool with_tokenizer,
+                          oc_error *err) {
     memset(s, 0, sizeof *s);
     oc_status st;
     double start = oc_now();
@@ -37,7 +46,8 @@ oc_status oc_session_open(oc_session *s, const char *dir, const oc_model_setting
         OC_GO(oc_tokenizer_open(&s->tokenizer, dir, err));
         OC_GO(check_pair(s, dir, err));
     }
-    oc_log(OC_LOG_DEBUG, "%s: opened in %.2f s; %s, %s", dir, oc_now() - start, oc_compute_describe(s->compute), t == OC_BF16 ? "bf16" : "float32");
+    oc_log(OC_LOG_DEBUG, "%s: opened in %.2f s; %s, %s", dir, oc_now() - start, oc_compute_describe(s->compute),
+           t == OC_BF16 ? "bf16" : "float32");
 done:
     if (st != OC_OK) oc_session_close(s);
     return st;
@@ -54,7 +64,8 @@ void oc_session_close(oc_session *s) {
 oc_status oc_session_needs_vlm(const oc_session *s, const char *dir, oc_error *err) {
     const oc_config *c = &s->model.cfg;
     if (c->has_vision && c->has_text) return OC_OK;
-    return oc_fail(err, OC_ERR_ARG, "%s: a lone %s; ocellus init joins a vision encoder and a decoder", dir, c->has_text ? "decoder" : "vision encoder");
+    return oc_fail(err, OC_ERR_ARG, "%s: a lone %s; ocellus init joins a vision encoder and a decoder", dir,
+                   c->has_text ? "decoder" : "vision encoder");
 }
 
 oc_status oc_session_set_prompt(oc_session *s, const char *dir, const oc_prompt_settings *p, oc_error *err) {
@@ -67,7 +78,8 @@ oc_status oc_session_set_prompt(oc_session *s, const char *dir, const oc_prompt_
     return s->system ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the system turn");
 }
 
-static oc_status pack_prompts(const oc_session *s, oc_batch *b, const oc_chat_tokens *prompt, int n, bool images, oc_error *err) {
+static oc_status pack_prompts(const oc_session *s, oc_batch *b, const oc_chat_tokens *prompt, int n, bool images,
+                              oc_error *err) {
     oc_chat_tokens *same = oc_calloc((size_t)n, sizeof *same);
     int32_t *image = oc_calloc((size_t)n, sizeof *image);
     oc_status st = same && image ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompts");
@@ -81,7 +93,8 @@ static oc_status pack_prompts(const oc_session *s, oc_batch *b, const oc_chat_to
     return st;
 }
 
-oc_status oc_session_ask(const oc_session *s, oc_batch *b, const char *question, char *const *image, int n, oc_error *err) {
+oc_status oc_session_ask(const oc_session *s, oc_batch *b, const char *question, char *const *image, int n,
+                         oc_error *err) {
     const oc_config *c = &s->model.cfg;
     oc_chat_tokens prompt = {0};
     oc_status st;

@@ -69,9 +69,11 @@ typedef struct oc_ops {
     const char *name; /* "ref", "avx2", "avx512", "avx512_bf16", "amx", "cuda" */
 
     /* -- Linear: y[N,rows] = epilogue(x[N,cols] W^T); ldx, ldy row strides (residual and pre_act use ldy too). -- */
-    void (*linear_fwd)(oc_compute *, void *y, int ldy, const void *x, int ldx, oc_matrix *w, int N, const oc_epilogue *e);
+    void (*linear_fwd)(oc_compute *, void *y, int ldy, const void *x, int ldx, oc_matrix *w, int N,
+                       const oc_epilogue *e);
     /* dx[N,cols] = dy[N,rows] W, or dx += with accumulate. */
-    void (*linear_bwd_x)(oc_compute *, void *dx, int lddx, const void *dy, int lddy, oc_matrix *w, int N, bool accumulate);
+    void (*linear_bwd_x)(oc_compute *, void *dx, int lddx, const void *dy, int lddy, oc_matrix *w, int N,
+                         bool accumulate);
     /* dw[rows,cols] += dy^T x (f32); db[rows] += column sums of dy (f32) where db is not NULL. */
     void (*linear_bwd_w)(oc_compute *, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx,
                          oc_dtype t, int N, int rows, int cols);
@@ -85,7 +87,8 @@ typedef struct oc_ops {
 
     /* -- Attention. lse [N, NH] f32 = logsumexp of the scaled scores, kept for the backward pass (NULL: inference).
      *    Flash attention (Dao, arXiv 2307.08691). dq, dk, dv are overwritten. -- */
-    void (*attention_fwd)(oc_compute *, void *o, float *lse, const void *q, const void *k, const void *v, const oc_attention *a);
+    void (*attention_fwd)(oc_compute *, void *o, float *lse, const void *q, const void *k, const void *v,
+                          const oc_attention *a);
     void (*attention_bwd)(oc_compute *, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
                           const void *q, const void *k, const void *v, const oc_attention *a);
     /* One query row per sequence against a KV cache, for decoding. q, o [B, NH*HS] T; the keys of sequence b are
@@ -99,8 +102,8 @@ typedef struct oc_ops {
      *    bwd: dx += gradient (the residual stream's gradient is already there), dw, db [C] += (NULL: frozen). -- */
     void (*layernorm_fwd)(oc_compute *, void *y, float *mean, float *rstd, void *x, const void *add, const float *w,
                           const float *b, int N, int C, float eps, oc_dtype t);
-    void (*layernorm_bwd)(oc_compute *, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,
-                          const float *rstd, const float *w, int N, int C, oc_dtype t);
+    void (*layernorm_bwd)(oc_compute *, void *dx, float *dw, float *db, const void *dy, const void *x,
+                          const float *mean, const float *rstd, const float *w, int N, int C, oc_dtype t);
     void (*rmsnorm_fwd)(oc_compute *, void *y, float *rstd, void *x, const void *add, const float *w, int N, int C,
                         float eps, oc_dtype t);
     void (*rmsnorm_bwd)(oc_compute *, void *dx, float *dw, const void *dy, const void *x, const float *rstd,
@@ -123,13 +126,16 @@ typedef struct oc_ops {
 
     /* -- Rows. C contiguous channels a row. -- */
     /* y[n] = table[id[n]], table f32 or bf16 [V, C]; ids are valid rows. */
-    void (*embedding_fwd)(oc_compute *, void *y, const int32_t *id, const void *table, oc_dtype table_t, int N, int C, oc_dtype t);
+    void (*embedding_fwd)(oc_compute *, void *y, const int32_t *id, const void *table, oc_dtype table_t, int N, int C,
+                          oc_dtype t);
     /* dtable[id[n]] += dy[n] (f32), rows with id < 0 skipped; repeated ids are added in ascending n. */
-    void (*embedding_bwd)(oc_compute *, float *dtable, const int32_t *id, const void *dy, int N, int C, int V, oc_dtype t);
+    void (*embedding_bwd)(oc_compute *, float *dtable, const int32_t *id, const void *dy, int N, int C, int V,
+                          oc_dtype t);
     /* y[n] = x[row[n]]; row < 0 gives zeros. */
     void (*gather_rows)(oc_compute *, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t);
     /* y[row[n]] = x[n]; rows are distinct; row < 0 skipped. With accumulate: y[row[n]] += x[n] in ascending n, rows may repeat. */
-    void (*scatter_rows)(oc_compute *, void *y, const void *x, const int32_t *row, int N, int C, bool accumulate, oc_dtype t);
+    void (*scatter_rows)(oc_compute *, void *y, const void *x, const int32_t *row, int N, int C, bool accumulate,
+                         oc_dtype t);
 
     /* -- Images. pixels f32 [I,3,S,S] -> y T [I*G*G, 3*P*P], G = S / P (rest dropped), order inside a patch: channel,
      *    row, column, as a convolution kernel [C,3,P,P] flattened. -- */
@@ -159,7 +165,8 @@ void oc_rope_table(float *table, int max_pos, int HS, float theta);
 
 typedef struct oc_compute_options {
     int threads;          /* 0: all cores that the process may use */
-    const char *backend;  /* NULL: the best for this processor; "ref", "avx2", "avx512", "avx512_bf16", "amx" to force one */
+    const char
+        *backend; /* NULL: the best for this processor; "ref", "avx2", "avx512", "avx512_bf16", "amx" to force one */
 } oc_compute_options;
 
 struct oc_compute {

@@ -9,60 +9,80 @@
 /* ---- 1. Counting --------------------------------------------------------------------------------------------------- */
 
 /* name, its parameters after oc_compute *, how they are passed on, floating-point operations (a multiply-add is two). */
-#define OPERATIONS(X)                                                                                                   \
-    X(linear_fwd, (oc_compute *c, void *y, int ldy, const void *x, int ldx, oc_matrix *w, int N, const oc_epilogue *e),  \
-      (c, y, ldy, x, ldx, w, N, e), product(w, N))                                                                      \
-    X(linear_bwd_x, (oc_compute *c, void *dx, int lddx, const void *dy, int lddy, oc_matrix *w, int N, bool acc),        \
-      (c, dx, lddx, dy, lddy, w, N, acc), product(w, N))                                                                \
-    X(linear_bwd_w, (oc_compute *c, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx, oc_dtype t,  \
-      int N, int rows, int cols), (c, dw, db, dy, lddy, x, ldx, t, N, rows, cols), 2.0 * N * rows * cols)                \
-    X(linear_xent, (oc_compute *c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x,                    \
-      const int32_t *target, oc_matrix *w, int n, float scale), (c, loss, correct, dx, dw, x, target, w, n, scale),     \
-      product(w, n) * (1 + (dx != NULL) + (dx && dw)))                                                                  \
-    X(attention_fwd, (oc_compute *c, void *o, float *lse, const void *q, const void *k, const void *v,                   \
-      const oc_attention *a), (c, o, lse, q, k, v, a), 2 * scores(a))                                                   \
-    X(attention_bwd, (oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,      \
-      const void *q, const void *k, const void *v, const oc_attention *a), (c, dq, dk, dv, dO, o, lse, q, k, v, a),     \
-      5 * scores(a))                                                                                                    \
-    X(attention_decode, (oc_compute *c, void *o, const void *q, const void *const *kc, const void *const *vc,            \
-      const int32_t *len, int B, const oc_attention *a), (c, o, q, kc, vc, len, B, a), decode_work(len, B, a))           \
-    X(layernorm_fwd, (oc_compute *c, void *y, float *mean, float *rstd, void *x, const void *add, const float *w,        \
-      const float *b, int N, int C, float eps, oc_dtype t), (c, y, mean, rstd, x, add, w, b, N, C, eps, t), 0)           \
-    X(layernorm_bwd, (oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,   \
-      const float *rstd, const float *w, int N, int C, oc_dtype t), (c, dx, dw, db, dy, x, mean, rstd, w, N, C, t), 0)   \
-    X(rmsnorm_fwd, (oc_compute *c, void *y, float *rstd, void *x, const void *add, const float *w, int N, int C,         \
-      float eps, oc_dtype t), (c, y, rstd, x, add, w, N, C, eps, t), 0)                                                 \
-    X(rmsnorm_bwd, (oc_compute *c, void *dx, float *dw, const void *dy, const void *x, const float *rstd,                \
-      const float *w, int N, int C, oc_dtype t), (c, dx, dw, dy, x, rstd, w, N, C, t), 0)                                \
-    X(rope, (oc_compute *c, void *x, int ldx, const int32_t *pos, const float *table, int N, int heads, int HS,          \
-      int sign, oc_dtype t), (c, x, ldx, pos, table, N, heads, HS, sign, t), 0)                                         \
-    X(act_fwd, (oc_compute *c, void *y, const void *x, size_t n, oc_act act, oc_dtype t), (c, y, x, n, act, t), 0)       \
-    X(act_bwd, (oc_compute *c, void *dx, const void *dy, const void *x, size_t n, oc_act act, oc_dtype t),               \
-      (c, dx, dy, x, n, act, t), 0)                                                                                     \
-    X(swiglu_fwd, (oc_compute *c, void *y, const void *gu, int N, int F, oc_dtype t), (c, y, gu, N, F, t), 0)            \
-    X(swiglu_bwd, (oc_compute *c, void *dgu, const void *dy, const void *gu, int N, int F, oc_dtype t),                  \
-      (c, dgu, dy, gu, N, F, t), 0)                                                                                     \
-    X(add, (oc_compute *c, void *y, const void *a, const void *b, size_t n, oc_dtype t), (c, y, a, b, n, t), 0)          \
-    X(convert, (oc_compute *c, void *y, oc_dtype ty, const void *x, oc_dtype tx, size_t n), (c, y, ty, x, tx, n), 0)     \
-    X(embedding_fwd, (oc_compute *c, void *y, const int32_t *id, const void *table, oc_dtype tt, int N, int C,           \
-      oc_dtype t), (c, y, id, table, tt, N, C, t), 0)                                                                   \
-    X(embedding_bwd, (oc_compute *c, float *dtable, const int32_t *id, const void *dy, int N, int C, int V,              \
-      oc_dtype t), (c, dtable, id, dy, N, C, V, t), 0)                                                                  \
-    X(gather_rows, (oc_compute *c, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t),                \
-      (c, y, x, row, N, C, t), 0)                                                                                       \
-    X(scatter_rows, (oc_compute *c, void *y, const void *x, const int32_t *row, int N, int C, bool acc, oc_dtype t),     \
-      (c, y, x, row, N, C, acc, t), 0)                                                                                  \
-    X(patchify, (oc_compute *c, void *y, const float *pixels, int I, int S, int P, oc_dtype t),                          \
-      (c, y, pixels, I, S, P, t), 0)                                                                                    \
-    X(position_add_fwd, (oc_compute *c, void *x, const float *pos, int N, int P, int C, oc_dtype t),                     \
-      (c, x, pos, N, P, C, t), 0)                                                                                       \
-    X(position_add_bwd, (oc_compute *c, float *dpos, const void *dx, int N, int P, int C, oc_dtype t),                   \
-      (c, dpos, dx, N, P, C, t), 0)                                                                                     \
-    X(merge_fwd, (oc_compute *c, void *y, const void *x, int I, int G, int s, int C, oc_dtype t),                        \
-      (c, y, x, I, G, s, C, t), 0)                                                                                      \
-    X(merge_bwd, (oc_compute *c, void *dx, const void *dy, int I, int G, int s, int C, oc_dtype t),                      \
-      (c, dx, dy, I, G, s, C, t), 0)                                                                                    \
-    X(adamw, (oc_compute *c, float *w, float *m, float *v, const float *g, size_t n, const oc_adamw *o),                 \
+#define OPERATIONS(X)                                                                                                  \
+    X(linear_fwd,                                                                                                      \
+      (oc_compute * c, void *y, int ldy, const void *x, int ldx, oc_matrix *w, int N, const oc_epilogue *e),           \
+      (c, y, ldy, x, ldx, w, N, e), product(w, N))                                                                     \
+    X(linear_bwd_x, (oc_compute * c, void *dx, int lddx, const void *dy, int lddy, oc_matrix *w, int N, bool acc),     \
+      (c, dx, lddx, dy, lddy, w, N, acc), product(w, N))                                                               \
+    X(linear_bwd_w,                                                                                                    \
+      (oc_compute * c, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx, oc_dtype t, int N,      \
+       int rows, int cols),                                                                                            \
+      (c, dw, db, dy, lddy, x, ldx, t, N, rows, cols), 2.0 * N * rows * cols)                                          \
+    X(linear_xent,                                                                                                     \
+      (oc_compute * c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x, const int32_t *target,       \
+       oc_matrix *w, int n, float scale),                                                                              \
+      (c, loss, correct, dx, dw, x, target, w, n, scale), product(w, n) * (1 + (dx != NULL) + (dx && dw)))             \
+    X(attention_fwd,                                                                                                   \
+      (oc_compute * c, void *o, float *lse, const void *q, const void *k, const void *v, const oc_attention *a),       \
+      (c, o, lse, q, k, v, a), 2 * scores(a))                                                                          \
+    X(attention_bwd,                                                                                                   \
+      (oc_compute * c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse, const void *q,   \
+       const void *k, const void *v, const oc_attention *a),                                                           \
+      (c, dq, dk, dv, dO, o, lse, q, k, v, a), 5 * scores(a))                                                          \
+    X(attention_decode,                                                                                                \
+      (oc_compute * c, void *o, const void *q, const void *const *kc, const void *const *vc, const int32_t *len,       \
+       int B, const oc_attention *a),                                                                                  \
+      (c, o, q, kc, vc, len, B, a), decode_work(len, B, a))                                                            \
+    X(layernorm_fwd,                                                                                                   \
+      (oc_compute * c, void *y, float *mean, float *rstd, void *x, const void *add, const float *w, const float *b,    \
+       int N, int C, float eps, oc_dtype t),                                                                           \
+      (c, y, mean, rstd, x, add, w, b, N, C, eps, t), 0)                                                               \
+    X(layernorm_bwd,                                                                                                   \
+      (oc_compute * c, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,               \
+       const float *rstd, const float *w, int N, int C, oc_dtype t),                                                   \
+      (c, dx, dw, db, dy, x, mean, rstd, w, N, C, t), 0)                                                               \
+    X(rmsnorm_fwd,                                                                                                     \
+      (oc_compute * c, void *y, float *rstd, void *x, const void *add, const float *w, int N, int C, float eps,        \
+       oc_dtype t),                                                                                                    \
+      (c, y, rstd, x, add, w, N, C, eps, t), 0)                                                                        \
+    X(rmsnorm_bwd,                                                                                                     \
+      (oc_compute * c, void *dx, float *dw, const void *dy, const void *x, const float *rstd, const float *w, int N,   \
+       int C, oc_dtype t),                                                                                             \
+      (c, dx, dw, dy, x, rstd, w, N, C, t), 0)                                                                         \
+    X(rope,                                                                                                            \
+      (oc_compute * c, void *x, int ldx, const int32_t *pos, const float *table, int N, int heads, int HS, int sign,   \
+       oc_dtype t),                                                                                                    \
+      (c, x, ldx, pos, table, N, heads, HS, sign, t), 0)                                                               \
+    X(act_fwd, (oc_compute * c, void *y, const void *x, size_t n, oc_act act, oc_dtype t), (c, y, x, n, act, t), 0)    \
+    X(act_bwd, (oc_compute * c, void *dx, const void *dy, const void *x, size_t n, oc_act act, oc_dtype t),            \
+      (c, dx, dy, x, n, act, t), 0)                                                                                    \
+    X(swiglu_fwd, (oc_compute * c, void *y, const void *gu, int N, int F, oc_dtype t), (c, y, gu, N, F, t), 0)         \
+    X(swiglu_bwd, (oc_compute * c, void *dgu, const void *dy, const void *gu, int N, int F, oc_dtype t),               \
+      (c, dgu, dy, gu, N, F, t), 0)                                                                                    \
+    X(add, (oc_compute * c, void *y, const void *a, const void *b, size_t n, oc_dtype t), (c, y, a, b, n, t), 0)       \
+    X(convert, (oc_compute * c, void *y, oc_dtype ty, const void *x, oc_dtype tx, size_t n), (c, y, ty, x, tx, n), 0)  \
+    X(embedding_fwd,                                                                                                   \
+      (oc_compute * c, void *y, const int32_t *id, const void *table, oc_dtype tt, int N, int C, oc_dtype t),          \
+      (c, y, id, table, tt, N, C, t), 0)                                                                               \
+    X(embedding_bwd,                                                                                                   \
+      (oc_compute * c, float *dtable, const int32_t *id, const void *dy, int N, int C, int V, oc_dtype t),             \
+      (c, dtable, id, dy, N, C, V, t), 0)                                                                              \
+    X(gather_rows, (oc_compute * c, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t),             \
+      (c, y, x, row, N, C, t), 0)                                                                                      \
+    X(scatter_rows, (oc_compute * c, void *y, const void *x, const int32_t *row, int N, int C, bool acc, oc_dtype t),  \
+      (c, y, x, row, N, C, acc, t), 0)                                                                                 \
+    X(patchify, (oc_compute * c, void *y, const float *pixels, int I, int S, int P, oc_dtype t),                       \
+      (c, y, pixels, I, S, P, t), 0)                                                                                   \
+    X(position_add_fwd, (oc_compute * c, void *x, const float *pos, int N, int P, int C, oc_dtype t),                  \
+      (c, x, pos, N, P, C, t), 0)                                                                                      \
+    X(position_add_bwd, (oc_compute * c, float *dpos, const void *dx, int N, int P, int C, oc_dtype t),                \
+      (c, dpos, dx, N, P, C, t), 0)                                                                                    \
+    X(merge_fwd, (oc_compute * c, void *y, const void *x, int I, int G, int s, int C, oc_dtype t),                     \
+      (c, y, x, I, G, s, C, t), 0)                                                                                     \
+    X(merge_bwd, (oc_compute * c, void *dx, const void *dy, int I, int G, int s, int C, oc_dtype t),                   \
+      (c, dx, dy, I, G, s, C, t), 0)                                                                                   \
+    X(adamw, (oc_compute * c, float *w, float *m, float *v, const float *g, size_t n, const oc_adamw *o),              \
       (c, w, m, v, g, n, o), 0)
 
 #define ENUMERATE(name, params, args, flops) OP_##name,
@@ -104,11 +124,11 @@ static void leave(struct oc_profile *p, int op, double start, double flops) {
 
 /* ---- 2. Wrappers --------------------------------------------------------------------------------------------------- */
 
-#define WRAPPER(name, params, args, flops)                                                                              \
-    static void profiled_##name params {                                                                                \
-        double start = enter(c->profile);                                                                               \
-        c->profile->real.name args;                                                                                     \
-        leave(c->profile, OP_##name, start, flops);                                                                     \
+#define WRAPPER(name, params, args, flops)                                                                             \
+    static void profiled_##name params {                                                                               \
+        double start = enter(c->profile);                                                                              \
+        c->profile->real.name args;                                                                                    \
+        leave(c->profile, OP_##name, start, flops);                                                                    \
     }
 OPERATIONS(WRAPPER)
 

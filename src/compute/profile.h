@@ -23,7 +23,8 @@ typedef struct oc_profile_row {
 } oc_profile_row;
 
 oc_status oc_profile_start(oc_compute *c, oc_error *err); /* counts from zero; also when it runs already */
-int oc_profile_read(const oc_compute *c, oc_profile_row row[OC_PROFILE_ROWS]); /* operations that were called; 0 when not started */
+int oc_profile_read(const oc_compute *c,
+                    oc_profile_row row[OC_PROFILE_ROWS]); /* operations that were called; 0 when not started */
 void oc_profile_stop(oc_compute *c); /* the table is as before. oc_compute_close does this too */
 
 #endif

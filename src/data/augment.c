@@ -11,10 +11,12 @@ static bool crops(const oc_image_options *o) { return o->augment.crop_min > 0 &&
 
 int oc_augment_base_size(const oc_image_options *o) { return crops(o) ? (int)lround(BASE_SCALE * o->size) : o->size; }
 
-oc_status oc_augment_base(uint8_t *rgb, const void *bytes, size_t size, const char *name, const oc_image_options *opt, oc_error *err) {
+oc_status oc_augment_base(uint8_t *rgb, const void *bytes, size_t size, const char *name, const oc_image_options *opt,
+                          oc_error *err) {
     oc_image img;
     OC_TRY(oc_image_decode(&img, bytes, size, name, NULL, err));
-    oc_status st = oc_resize_square(rgb, oc_augment_base_size(opt), img.rgb, img.width, img.height, opt->aspect, NULL, err);
+    oc_status st =
+        oc_resize_square(rgb, oc_augment_base_size(opt), img.rgb, img.width, img.height, opt->aspect, NULL, err);
     oc_image_close(&img);
     return st;
 }
@@ -47,7 +49,8 @@ static void jitter(uint8_t *rgb, size_t pixels, double j, oc_rng *rng) {
     }
 }
 
-oc_status oc_augment_pixels(float *out, const uint8_t *base, uint8_t *scratch, const oc_image_options *opt, oc_rng *rng, oc_error *err) {
+oc_status oc_augment_pixels(float *out, const uint8_t *base, uint8_t *scratch, const oc_image_options *opt, oc_rng *rng,
+                            oc_error *err) {
     const int S = opt->size, R = oc_augment_base_size(opt);
     const size_t pixels = (size_t)S * (size_t)S;
     bool flip = rng && oc_rng_uniform(rng) < opt->augment.flip;
@@ -60,7 +63,8 @@ oc_status oc_augment_pixels(float *out, const uint8_t *base, uint8_t *scratch, c
     return OC_OK;
 }
 
-oc_status oc_image_pixels(float *out, const void *bytes, size_t size, const char *name, const oc_image_options *opt, oc_rng *rng, oc_error *err) {
+oc_status oc_image_pixels(float *out, const void *bytes, size_t size, const char *name, const oc_image_options *opt,
+                          oc_rng *rng, oc_error *err) {
     size_t R = (size_t)(rng ? oc_augment_base_size(opt) : opt->size), S = (size_t)opt->size;
     oc_image_options o = *opt;
     if (!rng) o.augment = (oc_augment){0}; /* straight to S */

@@ -9,9 +9,11 @@
 int oc_augment_base_size(const oc_image_options *opt);
 
 /* rgb [R, R, 3] of an encoded picture. */
-oc_status oc_augment_base(uint8_t *rgb, const void *bytes, size_t size, const char *name, const oc_image_options *opt, oc_error *err);
+oc_status oc_augment_base(uint8_t *rgb, const void *bytes, size_t size, const char *name, const oc_image_options *opt,
+                          oc_error *err);
 
 /* base [R, R, 3] -> out f32 [3, S, S]; scratch [S, S, 3]. rng NULL: nothing random (the whole square). */
-oc_status oc_augment_pixels(float *out, const uint8_t *base, uint8_t *scratch, const oc_image_options *opt, oc_rng *rng, oc_error *err);
+oc_status oc_augment_pixels(float *out, const uint8_t *base, uint8_t *scratch, const oc_image_options *opt, oc_rng *rng,
+                            oc_error *err);
 
 #endif

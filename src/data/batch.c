@@ -9,7 +9,8 @@ oc_status oc_batch_open(oc_batch *b, int max_tokens, int max_seq, int max_blocks
     size_t n = (size_t)max_tokens, pixels;
     size_t side = (size_t)image_size;
     if (!oc_mul_size((size_t)max_images, 3 * side * side * sizeof(float), &pixels))
-        return oc_fail(err, OC_ERR_NOMEM, "a batch of %d images of %d pixels does not fit into memory", max_images, image_size);
+        return oc_fail(err, OC_ERR_NOMEM, "a batch of %d images of %d pixels does not fit into memory", max_images,
+                       image_size);
     oc_status st = OC_OK;
     int32_t **rows[] = {&b->token, &b->label, &b->position, &b->lo, &b->hi};
     for (size_t i = 0; i < OC_COUNT(rows); i++) OC_GO(oc_alloc_for(rows[i], n * sizeof(int32_t), "a batch", err));
@@ -31,7 +32,8 @@ done:
 }
 
 void oc_batch_close(oc_batch *b) {
-    void *all[] = {b->token, b->label, b->position, b->lo, b->hi, b->seq_start, b->block_row, b->block_image, b->pixels};
+    void *all[] = {b->token,     b->label,     b->position,    b->lo,    b->hi,
+                   b->seq_start, b->block_row, b->block_image, b->pixels};
     for (size_t i = 0; i < OC_COUNT(all); i++) oc_free(all[i]);
     memset(b, 0, sizeof *b);
 }

@@ -45,9 +45,12 @@ const char *oc_dataset_store(oc_dataset *d, const char *s, size_t n) {
     return at;
 }
 
-static oc_status no_memory(oc_error *err) { return oc_fail(err, OC_ERR_NOMEM, "out of memory for the index of a data set"); }
+static oc_status no_memory(oc_error *err) {
+    return oc_fail(err, OC_ERR_NOMEM, "out of memory for the index of a data set");
+}
 
-oc_status oc_dataset_begin(oc_dataset *d, const char *id, const char *system, const char *question_type, oc_error *err) {
+oc_status oc_dataset_begin(oc_dataset *d, const char *id, const char *system, const char *question_type,
+                           oc_error *err) {
     if (!grow((void **)&d->record, d->n_records, &d->record_capacity, sizeof *d->record)) return no_memory(err);
     dataset_record *r = &d->record[d->n_records++];
     *r = (dataset_record){.first_image = d->n_images, .first_turn = d->n_turns, .first_answer = d->n_answers};
@@ -59,7 +62,8 @@ oc_status oc_dataset_begin(oc_dataset *d, const char *id, const char *system, co
 
 oc_status oc_dataset_add_image(oc_dataset *d, const char *name, oc_error *err) {
     if (!grow((void **)&d->image, d->n_images, &d->image_capacity, sizeof *d->image)) return no_memory(err);
-    const char *s = d->n_images && !strcmp(d->image[d->n_images - 1], name) ? d->image[d->n_images - 1] : oc_dataset_store(d, name, strlen(name));
+    const char *s = d->n_images && !strcmp(d->image[d->n_images - 1], name) ? d->image[d->n_images - 1]
+                                                                            : oc_dataset_store(d, name, strlen(name));
     if (!s) return no_memory(err);
     d->image[d->n_images++] = s;
     d->record[d->n_records - 1].n_images++;
@@ -89,14 +93,17 @@ oc_status oc_dataset_add_answer(oc_dataset *d, const char *text, oc_error *err) 
 
 int oc_dataset_record_line(const oc_json_reader *r) {
     int line = r->line;
-    for (size_t i = r->pos; i < r->len && strchr(" \t\r\n,[", r->text[i]) && r->text[i]; i++) line += r->text[i] == '\n';
+    for (size_t i = r->pos; i < r->len && strchr(" \t\r\n,[", r->text[i]) && r->text[i]; i++)
+        line += r->text[i] == '\n';
     return line;
 }
 
 /* ---- Sampling ------------------------------------------------------------------------------------------------------ */
 
 static oc_status bad_sampling(const char *s, oc_error *err) {
-    return oc_fail(err, OC_ERR_ARG, "sampling \"%s\": all, first:N, end:N or random:N were expected, N a count or a percentage like 10%%", s);
+    return oc_fail(
+        err, OC_ERR_ARG,
+        "sampling \"%s\": all, first:N, end:N or random:N were expected, N a count or a percentage like 10%%", s);
 }
 
 /* "N" or "K%" of total. */
@@ -175,7 +182,8 @@ static oc_status build_groups(oc_dataset *d, oc_error *err) {
     d->group = oc_alloc(groups * sizeof *d->group);
     for (size_t i = 0, g = 0; d->group && i < n; i++) {
         d->grouped[i] = key[i].sample;
-        if (i == 0 || strcmp(key[i].image, key[i - 1].image)) d->group[g++] = (oc_image_group){.image = key[i].image, .sample = &d->grouped[i]};
+        if (i == 0 || strcmp(key[i].image, key[i - 1].image))
+            d->group[g++] = (oc_image_group){.image = key[i].image, .sample = &d->grouped[i]};
         d->group[g - 1].n++;
     }
     oc_free(key);
@@ -210,7 +218,8 @@ oc_status oc_dataset_open(oc_dataset **out, const oc_dataset_options *opt, oc_er
     OC_GO(read_records(d, err));
     OC_GO(apply_sampling(d, err));
     if (d->n_records == 0) {
-        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples are left of it; look at the file, its split and \"sampling\"", opt->json);
+        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples are left of it; look at the file, its split and \"sampling\"",
+                     opt->json);
         goto done;
     }
     OC_GO(build_groups(d, err));
@@ -252,16 +261,24 @@ size_t oc_dataset_count(const oc_dataset *d) { return d->n_records; }
 void oc_dataset_sample(const oc_dataset *d, size_t i, oc_sample *out) {
     OC_ASSERT(i < d->n_records);
     const dataset_record *r = &d->record[i];
-    *out = (oc_sample){.id = r->id, .image = r->n_images ? d->image + r->first_image : NULL, .n_images = r->n_images, .n_turns = r->n_turns,
-                       .turn = d->turn + r->first_turn, .answer = r->n_answers ? d->answer + r->first_answer : NULL,
-                       .n_answers = r->n_answers, .system = r->system, .question_type = r->question_type};
+    *out = (oc_sample){.id = r->id,
+                       .image = r->n_images ? d->image + r->first_image : NULL,
+                       .n_images = r->n_images,
+                       .n_turns = r->n_turns,
+                       .turn = d->turn + r->first_turn,
+                       .answer = r->n_answers ? d->answer + r->first_answer : NULL,
+                       .n_answers = r->n_answers,
+                       .system = r->system,
+                       .question_type = r->question_type};
 }
 
-oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size, void **owned, oc_error *err) {
+oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size,
+                                 void **owned, oc_error *err) {
     return oc_image_store_get(d->store, image, data, size, owned, err);
 }
 
-size_t oc_dataset_missing_images(const oc_dataset *d, void (*report)(void *ctx, const char *sample, const char *image), void *ctx, int max_report) {
+size_t oc_dataset_missing_images(const oc_dataset *d, void (*report)(void *ctx, const char *sample, const char *image),
+                                 void *ctx, int max_report) {
     size_t missing = 0;
     for (size_t i = 0; i < d->n_records; i++)
         for (int j = 0; j < d->record[i].n_images; j++) {

@@ -15,7 +15,8 @@ typedef struct oc_dataset_options {
     const char *json;          /* the annotation file */
     const char *images;        /* folder, shard pattern or glob; NULL: the annotation file's folder */
     const char *split;         /* Karpathy: "train" (which includes restval), "val", "test"; NULL: all */
-    const char *prompt;        /* human turn for caption files; NULL: "Provide a one-sentence caption for the provided image." */
+    const char
+        *prompt; /* human turn for caption files; NULL: "Provide a one-sentence caption for the provided image." */
     const char *prompt_suffix; /* appended to every human turn that holds an image; NULL: none */
     const char *sampling;      /* "all" (NULL), "first:N", "end:N", "random:N"; N a count or "K%" */
     uint64_t seed;             /* of random:N */
@@ -25,7 +26,8 @@ typedef struct oc_dataset_options {
 
 typedef struct oc_turn {
     bool assistant;
-    const char *text; /* "<image>" in a human turn marks a picture's place if the sample has pictures; elsewhere it is text */
+    const char
+        *text; /* "<image>" in a human turn marks a picture's place if the sample has pictures; elsewhere it is text */
 } oc_turn;
 
 typedef struct oc_sample {
@@ -35,7 +37,8 @@ typedef struct oc_sample {
     const oc_turn *turn;      /* human, assistant, human, ... and assistant last */
     const char *system;       /* NULL: none */
     const char *question_type; /* VQA files: "yesno", "open", ...; else NULL */
-    const char *const *answer; /* [n_answers] VQA files with "answers": all that people gave, the first one is the turn; else none */
+    const char *const
+        *answer; /* [n_answers] VQA files with "answers": all that people gave, the first one is the turn; else none */
     int n_answers;
 } oc_sample;
 
@@ -49,10 +52,12 @@ size_t oc_dataset_count(const oc_dataset *d);
 void oc_dataset_sample(const oc_dataset *d, size_t i, oc_sample *out); /* pointers live as long as d */
 
 /* Encoded bytes of one picture. *data is owned by the caller if *owned is set (oc_free), else it points into a map. */
-oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size, void **owned, oc_error *err);
+oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size,
+                                 void **owned, oc_error *err);
 
 /* Looks for every picture without decoding it; the first `max_report` missing ones are given to report. */
-size_t oc_dataset_missing_images(const oc_dataset *d, void (*report)(void *ctx, const char *sample, const char *image), void *ctx, int max_report);
+size_t oc_dataset_missing_images(const oc_dataset *d, void (*report)(void *ctx, const char *sample, const char *image),
+                                 void *ctx, int max_report);
 
 /* ---- For evaluation: samples grouped by picture ---------------------------------------------------------------------
  * references of one image: the last assistant turn of every sample that shows it. */

@@ -43,8 +43,10 @@ oc_status oc_image_allocate(oc_image *out, uint64_t width, uint64_t height, cons
         return oc_fail(err, OC_ERR_FORMAT, "%s: an image of %llu x %llu pixels", in->name, (unsigned long long)width,
                        (unsigned long long)height);
     if (width > (uint64_t)lim->max_side || height > (uint64_t)lim->max_side || width * height > lim->max_pixels)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: %llu x %llu pixels, more than the limits of %d a side and %llu in all; "
-                       "make it smaller", in->name, (unsigned long long)width, (unsigned long long)height, lim->max_side,
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: %llu x %llu pixels, more than the limits of %d a side and %llu in all; "
+                       "make it smaller",
+                       in->name, (unsigned long long)width, (unsigned long long)height, lim->max_side,
                        (unsigned long long)lim->max_pixels);
     OC_TRY(oc_alloc_for(&out->rgb, (size_t)width * (size_t)height * 3, in->name, err));
     out->width = (int)width;

@@ -21,7 +21,9 @@ struct oc_image_store {
 
 enum { MAX_IMAGE_BYTES = 256 << 20, MAX_SHARDS = 100000 };
 
-static oc_status no_memory(oc_error *err) { return oc_fail(err, OC_ERR_NOMEM, "out of memory for the list of picture shards"); }
+static oc_status no_memory(oc_error *err) {
+    return oc_fail(err, OC_ERR_NOMEM, "out of memory for the list of picture shards");
+}
 
 /* ---- Shard patterns ------------------------------------------------------------------------------------------------ */
 
@@ -138,7 +140,8 @@ static const oc_tar_entry *find(const oc_image_store *s, const char *name) {
     return NULL;
 }
 
-oc_status oc_image_store_get(const oc_image_store *s, const char *name, const uint8_t **data, size_t *size, void **owned, oc_error *err) {
+oc_status oc_image_store_get(const oc_image_store *s, const char *name, const uint8_t **data, size_t *size,
+                             void **owned, oc_error *err) {
     *data = NULL;
     *size = 0;
     *owned = NULL;

@@ -11,7 +11,8 @@ oc_status oc_image_store_open(oc_image_store **out, const char *where, oc_error 
 void oc_image_store_close(oc_image_store *s); /* NULL allowed */
 
 /* As oc_dataset_image_bytes. Names that would leave the folder are refused. */
-oc_status oc_image_store_get(const oc_image_store *s, const char *name, const uint8_t **data, size_t *size, void **owned, oc_error *err);
+oc_status oc_image_store_get(const oc_image_store *s, const char *name, const uint8_t **data, size_t *size,
+                             void **owned, oc_error *err);
 bool oc_image_store_has(const oc_image_store *s, const char *name);
 
 #endif

@@ -34,9 +34,11 @@ static void find_orientation(int *orientation, const oc_image_source *in) {
     }
 }
 
-static oc_status decode_into(uint8_t *to, int channels, int width, int height, const oc_image_source *in, oc_error *err) {
+static oc_status decode_into(uint8_t *to, int channels, int width, int height, const oc_image_source *in,
+                             oc_error *err) {
     WebPDecoderConfig config;
-    if (!WebPInitDecoderConfig(&config)) return oc_fail(err, OC_ERR_UNSUPPORTED, "libwebp is another version than its header");
+    if (!WebPInitDecoderConfig(&config))
+        return oc_fail(err, OC_ERR_UNSUPPORTED, "libwebp is another version than its header");
     config.output.colorspace = channels == 4 ? MODE_RGBA : MODE_RGB;
     config.output.is_external_memory = 1;
     config.output.u.RGBA.rgba = to;

@@ -39,7 +39,8 @@ static const json_t *either(const json_t *o, const char *a, const char *b) {
 static oc_status add_image(const record_context *c, const json_t *v) {
     if (!json_is_string(v)) return reject(c, "\"image\" must be a file name or a list of them");
     const char *name = json_string_value(v);
-    if (strlen(name) != json_string_length(v) || !oc_path_is_contained(name)) return reject(c, "the picture's name leaves the picture folder");
+    if (strlen(name) != json_string_length(v) || !oc_path_is_contained(name))
+        return reject(c, "the picture's name leaves the picture folder");
     return oc_dataset_add_image(c->d, name, c->err);
 }
 
@@ -63,8 +64,14 @@ static oc_status read_images(const record_context *c, const json_t *o, int *coun
 typedef enum { ROLE_HUMAN, ROLE_ASSISTANT, ROLE_SYSTEM, ROLE_UNKNOWN } role;
 
 static role role_of(const char *s) {
-    static const struct { const char *name; role r; } roles[] = {{"human", ROLE_HUMAN}, {"user", ROLE_HUMAN}, {"gpt", ROLE_ASSISTANT},
-                                                                 {"assistant", ROLE_ASSISTANT}, {"system", ROLE_SYSTEM}};
+    static const struct {
+        const char *name;
+        role r;
+    } roles[] = {{"human", ROLE_HUMAN},
+                 {"user", ROLE_HUMAN},
+                 {"gpt", ROLE_ASSISTANT},
+                 {"assistant", ROLE_ASSISTANT},
+                 {"system", ROLE_SYSTEM}};
     for (size_t i = 0; s && i < OC_COUNT(roles); i++)
         if (!strcmp(s, roles[i].name)) return roles[i].r;
     return ROLE_UNKNOWN;
@@ -89,7 +96,8 @@ static oc_status add_human(const record_context *c, const char *text, bool has_i
         oc_strbuf_add(&rest, text, (size_t)(at - text));
         oc_strbuf_puts(&rest, after);
         if (rest.failed || strstr(rest.data, OC_IMAGE_PLACEHOLDER)) {
-            oc_status st = rest.failed ? oc_fail(c->err, OC_ERR_NOMEM, "out of memory") : reject(c, "an \"<image>\" within an \"<image>\"");
+            oc_status st = rest.failed ? oc_fail(c->err, OC_ERR_NOMEM, "out of memory")
+                                       : reject(c, "an \"<image>\" within an \"<image>\"");
             oc_strbuf_free(&rest);
             return st;
         }
@@ -102,7 +110,8 @@ static oc_status add_human(const record_context *c, const char *text, bool has_i
     } else oc_strbuf_puts(&b, text);
     if (c->d->opt.prompt_suffix && (placeholders || prepend)) oc_strbuf_puts(&b, c->d->opt.prompt_suffix);
     oc_strbuf_puts(&b, "");
-    oc_status st = b.failed ? oc_fail(c->err, OC_ERR_NOMEM, "out of memory") : oc_dataset_add_turn(c->d, false, b.data, b.len, c->err);
+    oc_status st = b.failed ? oc_fail(c->err, OC_ERR_NOMEM, "out of memory")
+                            : oc_dataset_add_turn(c->d, false, b.data, b.len, c->err);
     oc_strbuf_free(&b);
     return st;
 }
@@ -195,7 +204,8 @@ oc_status oc_dataset_read_llava(oc_dataset *d, oc_error *err) {
     oc_status st;
     for (;;) {
         json_t *o;
-        record_context c = {.d = d, .file = d->opt.json, .index = r.index, .line = oc_dataset_record_line(&r), .err = err};
+        record_context c = {
+            .d = d, .file = d->opt.json, .index = r.index, .line = oc_dataset_record_line(&r), .err = err};
         OC_GO(oc_json_reader_next(&r, &o, err));
         if (!o) break;
         st = read_record(&c, o);

@@ -103,7 +103,8 @@ static void make_order(const oc_loader *l, int64_t epoch, uint32_t *order) {
 
 static cached_image *cache_slot(oc_loader *l, const oc_dataset *d, const char *name) {
     size_t i = (size_t)XXH3_64bits_withSeed(name, strlen(name), (XXH64_hash_t)(uintptr_t)d) & (l->cache_capacity - 1);
-    while (l->cache[i].dataset && (l->cache[i].dataset != d || strcmp(l->cache[i].name, name))) i = (i + 1) & (l->cache_capacity - 1);
+    while (l->cache[i].dataset && (l->cache[i].dataset != d || strcmp(l->cache[i].name, name)))
+        i = (i + 1) & (l->cache_capacity - 1);
     return &l->cache[i];
 }
 
@@ -167,7 +168,8 @@ static unit_ref unit_of(const oc_loader *l, uint32_t id) {
     return (unit_ref){l->source[s].dataset, id - l->first[s], id};
 }
 
-static oc_status load_pixels(oc_loader *l, workspace *w, const oc_dataset *d, const char *name, float *out, oc_rng *rng, oc_error *err) {
+static oc_status load_pixels(oc_loader *l, workspace *w, const oc_dataset *d, const char *name, float *out, oc_rng *rng,
+                             oc_error *err) {
     size_t R = (size_t)oc_augment_base_size(&l->opt.image);
     const uint8_t *base = cache_find(l, d, name);
     if (!base) {
@@ -185,8 +187,8 @@ static oc_status load_pixels(oc_loader *l, workspace *w, const oc_dataset *d, co
 }
 
 /* The pictures of one sample; those that the unit (whose pictures begin at `from`) already has are not loaded again. */
-static oc_status add_pictures(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_dataset *d, const oc_sample *s, int32_t *image, oc_rng *rng,
-                              oc_error *err) {
+static oc_status add_pictures(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_dataset *d,
+                              const oc_sample *s, int32_t *image, oc_rng *rng, oc_error *err) {
     size_t plane = 3 * (size_t)b->image_size * (size_t)b->image_size;
     for (int i = 0; i < s->n_images; i++) {
         int k = from;
@@ -207,11 +209,13 @@ enum { MAX_SAMPLE_IMAGES = 256 };
 static void drop_tokens(const oc_loader *l, const workspace *w, oc_batch *b, oc_rng *rng) {
     int first = b->seq_start[b->n_seq - 1];
     for (size_t i = 0; i < w->tokens.ids.len; i++)
-        if (w->tokens.is_answer[i] && oc_rng_uniform(rng) < l->opt.text.token_drop) b->token[first + (int)i] = l->opt.text.drop_token;
+        if (w->tokens.is_answer[i] && oc_rng_uniform(rng) < l->opt.text.token_drop)
+            b->token[first + (int)i] = l->opt.text.drop_token;
 }
 
 /* Adds one sequence. *fits becomes false, and nothing is added, when it is too long for what is left of the batch. */
-static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_dataset *d, size_t index, oc_rng *rng, bool *fits, oc_error *err) {
+static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_dataset *d, size_t index,
+                              oc_rng *rng, bool *fits, oc_error *err) {
     int32_t image[MAX_SAMPLE_IMAGES];
     oc_sample s;
     bool cut;
@@ -219,9 +223,12 @@ static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, int from,
     OC_TRY(oc_sample_tokens(&s, &l->opt.text, &w->tokens, &cut, err));
     int n = (int)w->tokens.ids.len;
     *fits = n <= b->max_tokens - b->N;
-    if (!*fits) return oc_fail(err, OC_ERR_ARG, "sample %s: %d tokens, but max_tokens leaves room for %d; raise it", s.id, n, b->max_tokens - b->N);
+    if (!*fits)
+        return oc_fail(err, OC_ERR_ARG, "sample %s: %d tokens, but max_tokens leaves room for %d; raise it", s.id, n,
+                       b->max_tokens - b->N);
     OC_TRY(add_pictures(l, w, b, from, d, &s, image, rng, err));
-    bool added = oc_batch_append(b, w->tokens.ids.data, w->tokens.is_answer, n, l->opt.text.image_token, image, s.n_images);
+    bool added =
+        oc_batch_append(b, w->tokens.ids.data, w->tokens.is_answer, n, l->opt.text.image_token, image, s.n_images);
     OC_ASSERT(added);
     if (l->opt.text.token_drop > 0) drop_tokens(l, w, b, rng);
     if (cut) {
@@ -249,16 +256,20 @@ static int draw_samples(const oc_loader *l, unit_ref u, size_t *pick, oc_rng *rn
     return k;
 }
 
-static oc_rng unit_rng(const oc_loader *l, unit_ref u, int64_t epoch) { return oc_rng_at(l->opt.seed ^ 0x756e6974, (uint64_t)epoch, u.id); }
+static oc_rng unit_rng(const oc_loader *l, unit_ref u, int64_t epoch) {
+    return oc_rng_at(l->opt.seed ^ 0x756e6974, (uint64_t)epoch, u.id);
+}
 
 /* Adds one unit; on failure the batch is as it was. */
-static oc_status add_unit(oc_loader *l, workspace *w, oc_batch *b, unit_ref u, int64_t epoch, bool *fits, oc_error *err) {
+static oc_status add_unit(oc_loader *l, workspace *w, oc_batch *b, unit_ref u, int64_t epoch, bool *fits,
+                          oc_error *err) {
     oc_rng rng = unit_rng(l, u, epoch);
     oc_batch before = *b;
     oc_status st = OC_OK;
     *fits = true;
     int k = draw_samples(l, u, w->pick, &rng);
-    for (int i = 0; i < k && st == OC_OK; i++) st = add_sequence(l, w, b, before.n_images, u.dataset, w->pick[i], &rng, fits, err);
+    for (int i = 0; i < k && st == OC_OK; i++)
+        st = add_sequence(l, w, b, before.n_images, u.dataset, w->pick[i], &rng, fits, err);
     if (st != OC_OK) {
         b->N = before.N, b->n_seq = before.n_seq, b->n_blocks = before.n_blocks;
         b->n_images = before.n_images, b->n_labels = before.n_labels;
@@ -283,8 +294,10 @@ static oc_status note_bad(oc_loader *l, unit_ref u, const oc_error *why, oc_erro
         oc_dataset_sample(u.dataset, index, &s);
         if (l->opt.on_bad) l->opt.on_bad(l->opt.on_bad_ctx, s.id, why->msg);
         if (l->n_bad > l->opt.max_bad)
-            st = l->opt.max_bad < 0 ? oc_fail(err, why->code, "sample %s: %s", s.id, why->msg)
-                                    : oc_fail(err, OC_ERR_FORMAT, "%d bad samples, more than the allowed %d; the last one is %s: %s", l->n_bad, l->opt.max_bad, s.id, why->msg);
+            st = l->opt.max_bad < 0
+                     ? oc_fail(err, why->code, "sample %s: %s", s.id, why->msg)
+                     : oc_fail(err, OC_ERR_FORMAT, "%d bad samples, more than the allowed %d; the last one is %s: %s",
+                               l->n_bad, l->opt.max_bad, s.id, why->msg);
     }
     pthread_mutex_unlock(&l->lock);
     return st;
@@ -306,7 +319,8 @@ static oc_status add_good_unit(oc_loader *l, workspace *w, oc_batch *b, size_t p
     return b->n_seq > 0 ? OC_OK : oc_fail(err, OC_ERR_FORMAT, "no usable sample: %s", why.msg);
 }
 
-static oc_status build(oc_loader *l, workspace *w, oc_batch *b, int64_t epoch, int64_t begin, int64_t end, oc_error *err) {
+static oc_status build(oc_loader *l, workspace *w, oc_batch *b, int64_t epoch, int64_t begin, int64_t end,
+                       oc_error *err) {
     oc_batch_clear(b);
     for (int64_t i = begin; i < end; i++) OC_TRY(add_good_unit(l, w, b, (size_t)i, epoch, err));
     return OC_OK;
@@ -403,7 +417,8 @@ static slot *plan_batch(oc_loader *l, workspace *w, int64_t *epoch, int64_t *beg
         *begin = l->next.cursor;
         take_order(l, w, *epoch);
         *end = plan_end(l, w, *epoch, *begin);
-        l->next = *end == (int64_t)l->units_per_epoch ? (oc_loader_position){*epoch + 1, 0} : (oc_loader_position){*epoch, *end};
+        l->next = *end == (int64_t)l->units_per_epoch ? (oc_loader_position){*epoch + 1, 0}
+                                                      : (oc_loader_position){*epoch, *end};
         s->number = l->next_number++;
         s->after = l->next;
     }
@@ -466,14 +481,20 @@ static void measure_units(oc_loader *l) {
 
 static oc_status measure_batch(oc_loader *l, oc_error *err) {
     int64_t B = l->opt.batch, seqs = B * l->max_captions, max_length = l->opt.text.max_length;
-    int64_t all[] = {l->opt.max_tokens > 0 ? l->opt.max_tokens : seqs * max_length, seqs, seqs * l->max_sample_images, B * l->max_unit_images};
+    int64_t all[] = {l->opt.max_tokens > 0 ? l->opt.max_tokens : seqs * max_length, seqs, seqs * l->max_sample_images,
+                     B * l->max_unit_images};
     int *out[] = {&l->max_tokens, &l->max_seqs, &l->max_blocks, &l->max_images};
     for (size_t i = 0; i < OC_COUNT(all); i++) {
-        if (all[i] > INT32_MAX) return oc_fail(err, OC_ERR_ARG, "batches of %lld units of %d tokens each are too large; choose smaller ones or set max_tokens", (long long)seqs, l->opt.text.max_length);
+        if (all[i] > INT32_MAX)
+            return oc_fail(
+                err, OC_ERR_ARG,
+                "batches of %lld units of %d tokens each are too large; choose smaller ones or set max_tokens",
+                (long long)seqs, l->opt.text.max_length);
         *out[i] = (int)all[i];
     }
     if (l->max_tokens >= max_length) return OC_OK;
-    return oc_fail(err, OC_ERR_ARG, "max_tokens %d is less than max_length %lld: one sample might not fit into a batch", l->max_tokens, (long long)max_length);
+    return oc_fail(err, OC_ERR_ARG, "max_tokens %d is less than max_length %lld: one sample might not fit into a batch",
+                   l->max_tokens, (long long)max_length);
 }
 
 void oc_loader_capacity(const oc_loader *l, int *tokens, int *seqs, int *blocks, int *images) {
@@ -488,7 +509,8 @@ static oc_status open_slots(oc_loader *l, oc_error *err) {
     l->slot = oc_calloc((size_t)n, sizeof *l->slot);
     if (!l->slot) return oc_fail(err, OC_ERR_NOMEM, "out of memory for batches");
     for (int i = 0; i < n; i++) {
-        OC_TRY(oc_batch_open(&l->slot[i].batch, l->max_tokens, l->max_seqs, l->max_blocks, l->max_images, l->opt.text.tokens_per_image, l->opt.image.size, err));
+        OC_TRY(oc_batch_open(&l->slot[i].batch, l->max_tokens, l->max_seqs, l->max_blocks, l->max_images,
+                             l->opt.text.tokens_per_image, l->opt.image.size, err));
         l->n_slots = i + 1;
     }
     return OC_OK;
@@ -501,12 +523,16 @@ static oc_status open_units(oc_loader *l, oc_error *err) {
     for (int s = 0; s < l->opt.n_sources; s++) {
         l->source[s] = l->opt.source[s];
         if (l->source[s].weight == 0) l->source[s].weight = 1;
-        if (!(l->source[s].weight > 0 && l->source[s].weight <= 1000)) return oc_fail(err, OC_ERR_ARG, "the weight %g of a data set is not between 0 and 1000", l->source[s].weight);
+        if (!(l->source[s].weight > 0 && l->source[s].weight <= 1000))
+            return oc_fail(err, OC_ERR_ARG, "the weight %g of a data set is not between 0 and 1000",
+                           l->source[s].weight);
         l->first[s + 1] = l->first[s] + source_units(l, s);
     }
     l->units_per_epoch = count_visits(l);
-    if (l->first[l->opt.n_sources] >= UINT32_MAX || l->units_per_epoch >= UINT32_MAX) return oc_fail(err, OC_ERR_UNSUPPORTED, "more than 4 billion samples in an epoch");
-    if (l->units_per_epoch == 0) return oc_fail(err, OC_ERR_ARG, "the mixture of data sets is empty: weights too small?");
+    if (l->first[l->opt.n_sources] >= UINT32_MAX || l->units_per_epoch >= UINT32_MAX)
+        return oc_fail(err, OC_ERR_UNSUPPORTED, "more than 4 billion samples in an epoch");
+    if (l->units_per_epoch == 0)
+        return oc_fail(err, OC_ERR_ARG, "the mixture of data sets is empty: weights too small?");
     l->bad = oc_calloc(l->first[l->opt.n_sources], 1);
     l->order = oc_alloc(l->units_per_epoch * sizeof *l->order);
     l->order_epoch = -1;
@@ -518,7 +544,8 @@ static oc_status start_workers(oc_loader *l, int wanted, oc_error *err) {
     if (!l->thread) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the loader");
     l->n_threads = 0;
     for (; l->n_threads < wanted; l->n_threads++)
-        if (pthread_create(&l->thread[l->n_threads], NULL, worker, l)) return oc_fail(err, OC_ERR_NOMEM, "cannot start a loader thread");
+        if (pthread_create(&l->thread[l->n_threads], NULL, worker, l))
+            return oc_fail(err, OC_ERR_NOMEM, "cannot start a loader thread");
     return OC_OK;
 }
 
@@ -539,7 +566,9 @@ oc_status oc_loader_open(oc_loader **out, const oc_loader_options *opt, oc_loade
     measure_units(l);
     OC_GO(measure_batch(l, err));
     if (start.cursor < 0 || start.cursor >= (int64_t)l->units_per_epoch || start.epoch < 0) {
-        st = oc_fail(err, OC_ERR_ARG, "the position %lld of an epoch of %zu samples: was the data changed since the checkpoint?", (long long)start.cursor, l->units_per_epoch);
+        st = oc_fail(err, OC_ERR_ARG,
+                     "the position %lld of an epoch of %zu samples: was the data changed since the checkpoint?",
+                     (long long)start.cursor, l->units_per_epoch);
         goto done;
     }
     l->n_threads = threads;

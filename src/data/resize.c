@@ -271,7 +271,8 @@ static oc_status resize_then_pad(uint8_t *dst, int size, const uint8_t *src, int
     if (st == OC_OK) {
         size_t x = (size_t)(size - w) / 2, y = (size_t)(size - h) / 2, stride = (size_t)w * 3;
         fill(dst, (size_t)size * (size_t)size, colour);
-        for (size_t r = 0; r < (size_t)h; r++) memcpy(dst + ((y + r) * (size_t)size + x) * 3, content + r * stride, stride);
+        for (size_t r = 0; r < (size_t)h; r++)
+            memcpy(dst + ((y + r) * (size_t)size + x) * 3, content + r * stride, stride);
     }
     oc_free(content);
     return st;

@@ -106,7 +106,8 @@ static oc_status parse_shape(oc_tensor_info *t, const json_t *shape, oc_error *e
     for (int i = 0; i < t->n_dims; i++) {
         const json_t *d = json_array_get(shape, (size_t)i);
         if (!json_is_integer(d) || json_integer_value(d) < 0)
-            return oc_fail(err, OC_ERR_FORMAT, "%s: tensor '%s': shape[%d] is not a whole number >= 0", t->file, t->name, i);
+            return oc_fail(err, OC_ERR_FORMAT, "%s: tensor '%s': shape[%d] is not a whole number >= 0", t->file,
+                           t->name, i);
         t->shape[i] = json_integer_value(d);
     }
     return OC_OK;
@@ -119,17 +120,19 @@ static oc_status parse_entry(entry *e, const json_t *value, uint64_t data_size, 
     if (!json_is_object(value) || !dtype)
         return oc_fail(err, OC_ERR_FORMAT, "%s: tensor '%s': no \"dtype\" in its header entry", t->file, t->name);
     if (!parse_dtype(&t->dtype, dtype))
-        return oc_fail(err, OC_ERR_UNSUPPORTED,
-                       "%s: tensor '%s' has dtype \"%s\"; convert it to F32, BF16, F16, F64, I64, I32, I16, I8, U8 or BOOL",
-                       t->file, t->name, dtype);
+        return oc_fail(
+            err, OC_ERR_UNSUPPORTED,
+            "%s: tensor '%s' has dtype \"%s\"; convert it to F32, BF16, F16, F64, I64, I32, I16, I8, U8 or BOOL",
+            t->file, t->name, dtype);
     OC_TRY(parse_shape(t, json_object_get(value, "shape"), err));
 
     const json_t *offsets = json_object_get(value, "data_offsets");
     const json_t *b = json_array_get(offsets, 0), *z = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(b) || !json_is_integer(z) || json_integer_value(b) < 0 ||
         json_integer_value(z) < json_integer_value(b))
-        return oc_fail(err, OC_ERR_FORMAT, "%s: tensor '%s': \"data_offsets\" is not [begin, end] with 0 <= begin <= end",
-                       t->file, t->name);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: tensor '%s': \"data_offsets\" is not [begin, end] with 0 <= begin <= end", t->file,
+                       t->name);
     e->begin = (uint64_t)json_integer_value(b);
     e->end = (uint64_t)json_integer_value(z);
     if (e->end > data_size)
@@ -142,10 +145,10 @@ static oc_status parse_entry(entry *e, const json_t *value, uint64_t data_size, 
         return oc_fail(err, OC_ERR_FORMAT, "%s: tensor '%s': %s is larger than any file", t->file, t->name,
                        oc_tensor_describe(text, sizeof text, t));
     if (t->bytes != e->end - e->begin)
-        return oc_fail(err, OC_ERR_FORMAT,
-                       "%s: tensor '%s': data_offsets [%" PRIu64 ", %" PRIu64 "] hold %" PRIu64 " bytes, but %s needs %zu",
-                       t->file, t->name, e->begin, e->end, e->end - e->begin, oc_tensor_describe(text, sizeof text, t),
-                       t->bytes);
+        return oc_fail(
+            err, OC_ERR_FORMAT,
+            "%s: tensor '%s': data_offsets [%" PRIu64 ", %" PRIu64 "] hold %" PRIu64 " bytes, but %s needs %zu",
+            t->file, t->name, e->begin, e->end, e->end - e->begin, oc_tensor_describe(text, sizeof text, t), t->bytes);
     return OC_OK;
 }
 
@@ -162,9 +165,10 @@ static oc_status check_contiguous(entry *e, size_t n, uint64_t data_size, const 
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         if (e[i].begin != at)
-            return oc_fail(err, OC_ERR_FORMAT, "%s: tensor '%s' begins at data offset %" PRIu64 ", which leaves %s: %" PRIu64
-                           " was expected", path, e[i].t.name, e[i].begin,
-                           e[i].begin < at ? "an overlap with the tensor before it" : "a gap", at);
+            return oc_fail(
+                err, OC_ERR_FORMAT,
+                "%s: tensor '%s' begins at data offset %" PRIu64 ", which leaves %s: %" PRIu64 " was expected", path,
+                e[i].t.name, e[i].begin, e[i].begin < at ? "an overlap with the tensor before it" : "a gap", at);
         at = e[i].end;
     }
     if (at != data_size)
@@ -250,14 +254,18 @@ static oc_status read_shard(oc_safetensors *st, shard *s, oc_error *err) {
     uint64_t len = 0;
     for (int i = 7; i >= 0; i--) len = len << 8 | p[i];
     if (len > MAX_HEADER)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: header of %" PRIu64 " bytes (first 8 bytes of the file), at most %zu are "
-                       "allowed; is it a safetensors file?", s->path, len, MAX_HEADER);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: header of %" PRIu64 " bytes (first 8 bytes of the file), at most %zu are "
+                       "allowed; is it a safetensors file?",
+                       s->path, len, MAX_HEADER);
     if (len > s->map.size - 8)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: the header takes %" PRIu64 " bytes, but the file has %zu; it is cut off, "
-                       "fetch it again", s->path, len, s->map.size);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: the header takes %" PRIu64 " bytes, but the file has %zu; it is cut off, "
+                       "fetch it again",
+                       s->path, len, s->map.size);
     if (len == 0 || p[8] != '{')
-        return oc_fail(err, OC_ERR_FORMAT, "%s: the header (position 8) does not begin with '{'; is it a safetensors file?",
-                       s->path);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: the header (position 8) does not begin with '{'; is it a safetensors file?", s->path);
     json_t *header;
     OC_TRY(oc_json_parse(&header, (const char *)p + 8, (size_t)len, s->path, err));
     oc_status status = add_tensors(st, s, header, p + 8 + len, s->map.size - 8 - len, err);
@@ -276,7 +284,8 @@ static oc_status index_names(oc_safetensors *st, oc_error *err) {
     if (st->n) qsort(st->by_name, st->n, sizeof *st->by_name, compare_names);
     for (size_t i = 1; i < st->n; i++)
         if (!strcmp(st->by_name[i - 1]->name, st->by_name[i]->name))
-            return oc_fail(err, OC_ERR_FORMAT, "tensor '%s' is in two files: %s and %s; remove the one that does not belong",
+            return oc_fail(err, OC_ERR_FORMAT,
+                           "tensor '%s' is in two files: %s and %s; remove the one that does not belong",
                            st->by_name[i]->name, st->by_name[i - 1]->file, st->by_name[i]->file);
     return OC_OK;
 }
@@ -307,7 +316,8 @@ static oc_status open_file(oc_safetensors **out, const char *path, oc_error *err
     return index_names(*out, err);
 }
 
-oc_status oc_safetensors_open_memory(oc_safetensors **out, const void *data, size_t size, const char *name, oc_error *err) {
+oc_status oc_safetensors_open_memory(oc_safetensors **out, const void *data, size_t size, const char *name,
+                                     oc_error *err) {
     oc_status st = new_reader(out, 1, err);
     if (st != OC_OK) return st;
     shard *s = &(*out)->shards[(*out)->n_shards++];
@@ -333,8 +343,10 @@ static oc_status shard_names(const char **names, size_t *n, json_t *map, const c
     json_object_foreach(map, tensor, value) {
         const char *file = json_string_value(value);
         if (!file || !oc_path_is_contained(file))
-            return oc_fail(err, OC_ERR_FORMAT, "%s: \"weight_map\": tensor '%s' is said to be in '%s', which is not the name "
-                           "of a file inside the folder", index, tensor, file ? file : "(not a string)");
+            return oc_fail(err, OC_ERR_FORMAT,
+                           "%s: \"weight_map\": tensor '%s' is said to be in '%s', which is not the name "
+                           "of a file inside the folder",
+                           index, tensor, file ? file : "(not a string)");
         names[count++] = file;
     }
     qsort(names, count, sizeof *names, compare_strings);
@@ -352,8 +364,9 @@ static oc_status check_all_present(const oc_safetensors *st, json_t *map, const 
         const char *file = json_string_value(value);
         size_t n = strlen(file), have = t ? strlen(t->file) : 0;
         if (!t || have < n || strcmp(t->file + have - n, file))
-            return oc_fail(err, OC_ERR_FORMAT, "%s: tensor '%s' is not in %s, where the index puts it; fetch the shards again",
-                           index, tensor, file);
+            return oc_fail(err, OC_ERR_FORMAT,
+                           "%s: tensor '%s' is not in %s, where the index puts it; fetch the shards again", index,
+                           tensor, file);
     }
     return OC_OK;
 }
@@ -508,7 +521,8 @@ static oc_status make_header(char **text, uint64_t *size, const char *path, cons
             goto done;
         }
         if (json_object_set_new(root, t.name, tensor_object(&t, *size)) != 0) {
-            st = oc_fail(err, OC_ERR_ARG, "%s: tensor %zu, '%s': the name is not UTF-8, or memory is out", path, i, t.name);
+            st = oc_fail(err, OC_ERR_ARG, "%s: tensor %zu, '%s': the name is not UTF-8, or memory is out", path, i,
+                         t.name);
             goto done;
         }
         *size += t.bytes;
@@ -565,7 +579,8 @@ done:
 
 oc_status oc_safetensors_write(oc_safetensors_writer *w, const void *data, size_t bytes, oc_error *err) {
     if (bytes > w->size - w->written)
-        return oc_fail(err, OC_ERR_ARG, "%s: more tensor data than the %" PRIu64 " bytes that were declared", w->path, w->size);
+        return oc_fail(err, OC_ERR_ARG, "%s: more tensor data than the %" PRIu64 " bytes that were declared", w->path,
+                       w->size);
     if (bytes && fwrite(data, 1, bytes, w->f) != bytes) return fail_errno(err, "write", w->tmp);
     w->written += bytes;
     return OC_OK;

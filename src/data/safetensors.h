@@ -39,7 +39,8 @@ typedef struct oc_safetensors oc_safetensors; /* one file, or all shards of a fo
  * shards. On success *out is owned by the caller; names and data stay valid until oc_safetensors_close. */
 oc_status oc_safetensors_open(oc_safetensors **out, const char *path, oc_error *err);
 /* The same for one file in memory, which must outlive *out; `name` stands in messages. */
-oc_status oc_safetensors_open_memory(oc_safetensors **out, const void *data, size_t size, const char *name, oc_error *err);
+oc_status oc_safetensors_open_memory(oc_safetensors **out, const void *data, size_t size, const char *name,
+                                     oc_error *err);
 void oc_safetensors_close(oc_safetensors *st); /* NULL allowed */
 
 size_t oc_safetensors_count(const oc_safetensors *st);

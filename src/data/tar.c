@@ -72,7 +72,8 @@ static bool checksum_is_right(const header *h) {
         sum += b;
         signed_sum += (int8_t)b;
     }
-    return parse_number(&want, h->checksum, sizeof h->checksum) && ((int64_t)want == sum || (int64_t)want == signed_sum);
+    return parse_number(&want, h->checksum, sizeof h->checksum) &&
+           ((int64_t)want == sum || (int64_t)want == signed_sum);
 }
 
 /* ---- Extensions --------------------------------------------------------------------------------------------------- */
@@ -115,7 +116,8 @@ static oc_status read_pax(extension *e, const oc_tar *tar, size_t at, const char
             e->name = value;
             e->name_len = value_len;
         } else if (is(key, key_len, "size")) {
-            if (!parse_decimal(&e->size, value, value_len)) return fail_at(tar, at, "the PAX size is not a number", err);
+            if (!parse_decimal(&e->size, value, value_len))
+                return fail_at(tar, at, "the PAX size is not a number", err);
             e->has_size = true;
         } else if (key_len > 11 && !memcmp(key, "GNU.sparse.", 11)) {
             return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: byte %zu: a sparse file; pack the archive without --sparse",
@@ -148,15 +150,19 @@ static oc_status read_header(block *b, const oc_tar *tar, size_t at, oc_error *e
     const uint8_t *p = tar->map.data + at;
     if (all_zero(p, OC_MIN(left, (size_t)BLOCK))) {
         if (all_zero(p, left)) return OC_OK;
-        return oc_fail(err, OC_ERR_FORMAT, "%s: byte %zu: the archive ends here, but the file goes on; if archives were "
-                       "joined, unpack them (tar --ignore-zeros) and pack again", tar->path, at);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: byte %zu: the archive ends here, but the file goes on; if archives were "
+                       "joined, unpack them (tar --ignore-zeros) and pack again",
+                       tar->path, at);
     }
     if (left < BLOCK) return fail_at(tar, at, "the file is cut off in a header", err);
     b->h = (const header *)(const void *)p;
     b->data = p + BLOCK;
     if (!checksum_is_right(b->h))
-        return fail_at(tar, at, at ? "a header's checksum is wrong" : "not a tar archive (checksum of the first header)", err);
-    if (!parse_number(&b->size, b->h->size, sizeof b->h->size)) return fail_at(tar, at, "a member's size is not a number", err);
+        return fail_at(tar, at,
+                       at ? "a header's checksum is wrong" : "not a tar archive (checksum of the first header)", err);
+    if (!parse_number(&b->size, b->h->size, sizeof b->h->size))
+        return fail_at(tar, at, "a member's size is not a number", err);
     return OC_OK;
 }
 
@@ -164,8 +170,10 @@ static oc_status read_header(block *b, const oc_tar *tar, size_t at, oc_error *e
 static oc_status check_size(const oc_tar *tar, const block *b, uint64_t size, size_t *next, oc_error *err) {
     size_t begin = b->at + BLOCK, left = tar->map.size - begin;
     if (size > left)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: byte %zu: a member of %" PRIu64 " bytes, but only %zu are left; the archive "
-                       "is cut off, fetch it again", tar->path, b->at, size, left);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: byte %zu: a member of %" PRIu64 " bytes, but only %zu are left; the archive "
+                       "is cut off, fetch it again",
+                       tar->path, b->at, size, left);
     size_t padded = ((size_t)size + BLOCK - 1) / BLOCK * BLOCK;
     *next = begin + OC_MIN(padded, left); /* the last padding may be missing */
     return OC_OK;
@@ -223,7 +231,8 @@ oc_status oc_tar_next(oc_tar *tar, oc_tar_member *out, oc_error *err) {
             continue;
         }
         if (type == 'S')
-            return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: byte %zu: a sparse file; pack the archive without --sparse", tar->path, at);
+            return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: byte %zu: a sparse file; pack the archive without --sparse",
+                           tar->path, at);
         if (type >= '1' && type <= '6') b.size = 0; /* links, devices, folders, pipes have no data whatever they say */
         else if (e.has_size) b.size = e.size;
         OC_TRY(check_size(tar, &b, b.size, &next, err));
@@ -250,8 +259,10 @@ static oc_status check_start(const oc_tar *tar, oc_error *err) {
     for (size_t i = 0; i < OC_COUNT(compressed); i++) {
         size_t n = strlen(compressed[i].magic);
         if (m->size >= n && !memcmp(m->data, compressed[i].magic, n))
-            return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: compressed with %s, a plain tar archive was expected; run %s on it "
-                           "(images hardly shrink)", tar->path, compressed[i].name, compressed[i].remedy);
+            return oc_fail(err, OC_ERR_UNSUPPORTED,
+                           "%s: compressed with %s, a plain tar archive was expected; run %s on it "
+                           "(images hardly shrink)",
+                           tar->path, compressed[i].name, compressed[i].remedy);
     }
     if (m->size == 0) return oc_fail(err, OC_ERR_FORMAT, "%s: empty; a tar archive was expected", tar->path);
     return OC_OK;

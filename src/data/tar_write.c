@@ -48,11 +48,18 @@ static void seal(header *h) {
 
 oc_status oc_tar_add(oc_tar_writer *w, const char *name, const void *data, size_t size, oc_error *err) {
     static const char zeros[BLOCK] = {0};
-    header h = {.type = '0', .magic = "ustar", .version = {'0', '0'}, .mode = "0000644", .uid = "0000000", .gid = "0000000",
+    header h = {.type = '0',
+                .magic = "ustar",
+                .version = {'0', '0'},
+                .mode = "0000644",
+                .uid = "0000000",
+                .gid = "0000000",
                 .mtime = "00000000000"};
     const size_t n = strlen(name);
     if (n == 0 || n > sizeof h.name || size > 077777777777)
-        return oc_fail(err, OC_ERR_ARG, "%s: member \"%s\" of %zu bytes: names have 1 to 100 bytes, members at most 8 GiB", w->path, name, size);
+        return oc_fail(err, OC_ERR_ARG,
+                       "%s: member \"%s\" of %zu bytes: names have 1 to 100 bytes, members at most 8 GiB", w->path,
+                       name, size);
     memcpy(h.name, name, n);
     snprintf(h.size, sizeof h.size, "%011llo", (unsigned long long)size);
     seal(&h);

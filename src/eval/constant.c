@@ -62,7 +62,9 @@ typedef struct caption_set {
     size_t n_list;
 } caption_set;
 
-static oc_status no_memory(oc_error *err) { return oc_fail(err, OC_ERR_NOMEM, "out of memory for the search of a constant answer"); }
+static oc_status no_memory(oc_error *err) {
+    return oc_fail(err, OC_ERR_NOMEM, "out of memory for the search of a constant answer");
+}
 
 /* The tokenizer's output has nothing between captions: they are copied apart. */
 static oc_status cut_tokens(caption_set *s, const oc_strbuf *joined, const size_t *end) {
@@ -106,7 +108,8 @@ static oc_status open_captions(caption_set *s, const oc_evaluation *e, oc_error 
     if (!s->item || !s->screen || !s->list) return no_memory(err);
     for (size_t k = 0; k < e->n; k++) {
         size_t first = (size_t)(e->item[k].reference - (const char *const *)e->references);
-        s->item[k] = (oc_caption_item){.id = e->item[k].id, .references = s->tokens + first, .n_references = e->item[k].n_references};
+        s->item[k] = (oc_caption_item){
+            .id = e->item[k].id, .references = s->tokens + first, .n_references = e->item[k].n_references};
     }
     s->n_screen = OC_MIN((size_t)SCREEN_PICTURES, e->n);
     for (size_t i = 0; i < s->n_screen; i++) s->screen[i] = s->item[i * e->n / s->n_screen];
@@ -123,7 +126,8 @@ static void close_captions(caption_set *s) {
     oc_free(s->list);
 }
 
-static oc_status score_constant(oc_caption_scores *out, oc_caption_item *item, size_t n, const char *tokens, oc_error *err) {
+static oc_status score_constant(oc_caption_scores *out, oc_caption_item *item, size_t n, const char *tokens,
+                                oc_error *err) {
     for (size_t k = 0; k < n; k++) item[k].candidate = tokens;
     return oc_caption_scores_compute(out, NULL, item, n, &(oc_caption_options){.tokenized = true}, err);
 }
@@ -131,7 +135,8 @@ static oc_status score_constant(oc_caption_scores *out, oc_caption_item *item, s
 /* Leaves the candidates at the front of the list: the most frequent, then the most central ones, which score best on a
  * part of the pictures. Returns how many. */
 static oc_status screen(caption_set *s, size_t *n, oc_progress *bar, oc_error *err) {
-    size_t frequent = OC_MIN((size_t)FREQUENT, s->n_list), rest = s->n_list - frequent, m = OC_MIN((size_t)SCREENED, rest);
+    size_t frequent = OC_MIN((size_t)FREQUENT, s->n_list), rest = s->n_list - frequent,
+           m = OC_MIN((size_t)SCREENED, rest);
     counted *list = s->list + frequent;
     for (size_t i = 0; i < m; i++) {
         counted *c = &list[i * rest / m]; /* evenly over the list, of which most occur once; i <= i * rest / m */
@@ -167,7 +172,8 @@ static oc_status find_caption(oc_constant *c, caption_set *s, oc_progress *bar, 
 static size_t frequent_answers(const oc_evaluation *e, const char *type, counted *list) {
     size_t n = 0;
     for (size_t k = 0; k < e->n; k++)
-        if (!type || (e->item[k].type && !strcmp(e->item[k].type, type))) list[n++] = (counted){.text = e->item[k].reference[0], .reference = k};
+        if (!type || (e->item[k].type && !strcmp(e->item[k].type, type)))
+            list[n++] = (counted){.text = e->item[k].reference[0], .reference = k};
     return merge(list, n);
 }
 
@@ -187,7 +193,8 @@ static oc_status best_for_all(oc_constant *c, const oc_evaluation *e, oc_vqa_ite
     return OC_OK;
 }
 
-static oc_status best_per_type(oc_constant *c, const oc_evaluation *e, oc_vqa_item *item, counted *list, oc_error *err) {
+static oc_status best_per_type(oc_constant *c, const oc_evaluation *e, oc_vqa_item *item, counted *list,
+                               oc_error *err) {
     for (size_t i = 0; i < c->all.n_types; i++) {
         const char *type = c->all.type[i].type;
         if (!frequent_answers(e, type, list)) continue;
@@ -202,7 +209,10 @@ static oc_status find_answer(oc_constant *c, const oc_evaluation *e, oc_error *e
     counted *list = oc_calloc(e->n, sizeof *list);
     oc_status st = item && list ? OC_OK : no_memory(err);
     for (size_t k = 0; k < e->n && st == OC_OK; k++)
-        item[k] = (oc_vqa_item){.id = e->item[k].id, .type = e->item[k].type, .answers = e->item[k].reference, .n_answers = e->item[k].n_references};
+        item[k] = (oc_vqa_item){.id = e->item[k].id,
+                                .type = e->item[k].type,
+                                .answers = e->item[k].reference,
+                                .n_answers = e->item[k].n_references};
     if (st == OC_OK) st = best_for_all(c, e, item, list, err);
     for (size_t k = 0; k < e->n && st == OC_OK; k++) item[k].prediction = c->answer;
     if (st == OC_OK) st = best_per_type(c, e, item, list, err);
@@ -238,21 +248,26 @@ void oc_constant_free(oc_constant *c) {
 
 json_t *oc_constant_json(const oc_constant *c, const oc_evaluation *e) {
     if (e->task == OC_EVAL_VQA)
-        return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o}", "task", "vqa", "items", (json_int_t)e->n, "candidates", (json_int_t)c->candidates,
-                         "answer", c->answer, "scores", oc_vqa_scores_json(&c->all.overall), "per_type", oc_vqa_scores_json(&c->per_type.overall));
+        return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o}", "task", "vqa", "items", (json_int_t)e->n, "candidates",
+                         (json_int_t)c->candidates, "answer", c->answer, "scores", oc_vqa_scores_json(&c->all.overall),
+                         "per_type", oc_vqa_scores_json(&c->per_type.overall));
     json_t *best = json_object();
     for (int k = 0; k < OC_SCORE_COUNT; k++)
-        json_object_set_new(best, oc_score_name((oc_score)k), json_pack("{s:f, s:s}", "value", c->scores[k].v[k], "caption", c->caption[k]));
-    return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o}", "task", "caption", "items", (json_int_t)e->n, "candidates", (json_int_t)c->candidates,
-                     "caption", c->caption[OC_SCORE_CIDER], "scores", oc_caption_scores_json(&c->scores[OC_SCORE_CIDER]), "best", best);
+        json_object_set_new(best, oc_score_name((oc_score)k),
+                            json_pack("{s:f, s:s}", "value", c->scores[k].v[k], "caption", c->caption[k]));
+    return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o}", "task", "caption", "items", (json_int_t)e->n, "candidates",
+                     (json_int_t)c->candidates, "caption", c->caption[OC_SCORE_CIDER], "scores",
+                     oc_caption_scores_json(&c->scores[OC_SCORE_CIDER]), "best", best);
 }
 
 void oc_constant_describe(const oc_constant *c, const oc_evaluation *e, oc_strbuf *out) {
     if (e->task == OC_EVAL_VQA) {
-        oc_strbuf_printf(out, "always \"%s\": accuracy %.2f; the most frequent answer of each type: %.2f; %zu questions\n", c->answer,
-                         100 * c->all.overall.accuracy, 100 * c->per_type.overall.accuracy, e->n);
+        oc_strbuf_printf(out,
+                         "always \"%s\": accuracy %.2f; the most frequent answer of each type: %.2f; %zu questions\n",
+                         c->answer, 100 * c->all.overall.accuracy, 100 * c->per_type.overall.accuracy, e->n);
         return;
     }
-    for (int k = 0; k < OC_SCORE_COUNT; k++) oc_strbuf_printf(out, "%-15s %6.2f  %s\n", oc_score_name((oc_score)k), 100 * c->scores[k].v[k], c->caption[k]);
+    for (int k = 0; k < OC_SCORE_COUNT; k++)
+        oc_strbuf_printf(out, "%-15s %6.2f  %s\n", oc_score_name((oc_score)k), 100 * c->scores[k].v[k], c->caption[k]);
     oc_strbuf_printf(out, "the best of %zu captions that are the same for all %zu pictures\n", c->candidates, e->n);
 }

@@ -104,7 +104,8 @@ static oc_status render_prompts(const run *r, prompts *p, oc_error *err) {
         oc_dataset_sample(r->d, item->sample, &s);
         if (!s.system) s.system = r->opt->system;
         OC_TRY(oc_sample_prompt(&s, &r->text, &p->tokens[i], err));
-        for (int j = 0; j < s.n_images; j++) p->block_image[p->n_blocks++] = picture_index(p, r->opt->shuffle_images ? item->shown : s.image[j]);
+        for (int j = 0; j < s.n_images; j++)
+            p->block_image[p->n_blocks++] = picture_index(p, r->opt->shuffle_images ? item->shown : s.image[j]);
     }
     return OC_OK;
 }
@@ -149,7 +150,8 @@ done:
 /* ---- 3. All batches ------------------------------------------------------------------------------------------------ */
 
 static oc_status run_batches(run *r, oc_error *err) {
-    const size_t fit = (size_t)OC_MAX(1, OC_MIN(DEFAULT_BATCH, DEFAULT_TOKENS / (r->text.tokens_per_image + TEXT_TOKENS)));
+    const size_t fit =
+        (size_t)OC_MAX(1, OC_MIN(DEFAULT_BATCH, DEFAULT_TOKENS / (r->text.tokens_per_image + TEXT_TOKENS)));
     const size_t B = r->opt->batch > 0 ? (size_t)r->opt->batch : fit;
     oc_progress bar;
     oc_status st = OC_OK;
@@ -160,22 +162,32 @@ static oc_status run_batches(run *r, oc_error *err) {
         if (st != OC_OK) break;
         if (r->opt->quiet) continue;
         double s = r->e->picture_s + r->e->generate_s;
-        oc_progress_update(&bar, (double)OC_MIN(k + B, r->e->n), (double)r->e->n, "%.1f a second, %.0f tokens/s", (double)OC_MIN(k + B, r->e->n) / s,
-                           (double)r->e->new_tokens / s);
+        oc_progress_update(&bar, (double)OC_MIN(k + B, r->e->n), (double)r->e->n, "%.1f a second, %.0f tokens/s",
+                           (double)OC_MIN(k + B, r->e->n) / s, (double)r->e->new_tokens / s);
     }
     if (!r->opt->quiet) oc_progress_close(&bar);
     return st;
 }
 
-oc_status oc_evaluation_generate(oc_evaluation *e, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err) {
-    if (!m->cfg.has_vision || !m->cfg.has_text) return oc_fail(err, OC_ERR_ARG, "a lone tower cannot answer; the model must have a vision encoder and a decoder");
-    run r = {.e = e, .m = m, .d = d, .opt = opt, .generate = opt->generate, .text = oc_prompt_text_options(&m->cfg, t), .image = oc_prompt_image_options(&m->cfg)};
+oc_status oc_evaluation_generate(oc_evaluation *e, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d,
+                                 const oc_evaluate_options *opt, oc_error *err) {
+    if (!m->cfg.has_vision || !m->cfg.has_text)
+        return oc_fail(err, OC_ERR_ARG,
+                       "a lone tower cannot answer; the model must have a vision encoder and a decoder");
+    run r = {.e = e,
+             .m = m,
+             .d = d,
+             .opt = opt,
+             .generate = opt->generate,
+             .text = oc_prompt_text_options(&m->cfg, t),
+             .image = oc_prompt_image_options(&m->cfg)};
     r.generate.want_attention = false;
     oc_prompt_set_eos(&r.generate, &m->cfg, t);
     return run_batches(&r, err);
 }
 
-oc_status oc_evaluate(oc_evaluation *out, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err) {
+oc_status oc_evaluate(oc_evaluation *out, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d,
+                      const oc_evaluate_options *opt, oc_error *err) {
     OC_TRY(oc_evaluation_open(out, d, opt, err));
     oc_status st;
     OC_GO(oc_evaluation_generate(out, m, t, d, opt, err));

@@ -60,14 +60,16 @@ typedef struct oc_evaluation {
 
 /* The data set must outlive *out. Reserves the model's arena anew: who goes on training reserves again. On failure *out
  * is empty. OC_ERR_INTERRUPTED on SIGINT. */
-oc_status oc_evaluate(oc_evaluation *out, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err);
+oc_status oc_evaluate(oc_evaluation *out, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d,
+                      const oc_evaluate_options *opt, oc_error *err);
 void oc_evaluation_free(oc_evaluation *e);
 
 /* ---- Its three steps ----------------------------------------------------------------------------------------------- */
 
 /* Items with their references, without answers. */
 oc_status oc_evaluation_open(oc_evaluation *out, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err);
-oc_status oc_evaluation_generate(oc_evaluation *e, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d, const oc_evaluate_options *opt, oc_error *err);
+oc_status oc_evaluation_generate(oc_evaluation *e, oc_vlm *m, const oc_tokenizer *t, const oc_dataset *d,
+                                 const oc_evaluate_options *opt, oc_error *err);
 /* Every item has an answer. */
 oc_status oc_evaluation_score(oc_evaluation *e, oc_error *err);
 

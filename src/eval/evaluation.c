@@ -20,7 +20,12 @@ static size_t count_items(const oc_dataset *d, oc_eval_task task, size_t groups)
 static void set_item(oc_evaluated *item, const oc_dataset *d, size_t g, const oc_image_group *group, size_t sample) {
     oc_sample s;
     oc_dataset_sample(d, sample, &s);
-    *item = (oc_evaluated){.sample = sample, .group = g, .id = s.id, .image = group->image, .shown = group->image, .type = s.question_type};
+    *item = (oc_evaluated){.sample = sample,
+                           .group = g,
+                           .id = s.id,
+                           .image = group->image,
+                           .shown = group->image,
+                           .type = s.question_type};
     if (s.n_turns > 1) item->prompt = s.turn[s.n_turns - 2].text;
 }
 
@@ -83,7 +88,8 @@ oc_status oc_evaluation_open(oc_evaluation *out, const oc_dataset *d, const oc_e
     OC_GO(st);
     list_items(out, d);
     OC_GO(list_references(out, d, err));
-    if (opt->shuffle_images && out->n_groups < 2) st = oc_fail(err, OC_ERR_ARG, "to exchange pictures takes at least two of them");
+    if (opt->shuffle_images && out->n_groups < 2)
+        st = oc_fail(err, OC_ERR_ARG, "to exchange pictures takes at least two of them");
     else if (opt->shuffle_images) exchange_pictures(out, d);
 done:
     if (st != OC_OK) oc_evaluation_free(out);
@@ -118,7 +124,8 @@ static oc_status score_answers(oc_evaluation *e, oc_error *err) {
     oc_vqa_scores *each = oc_calloc(e->n, sizeof *each);
     oc_status st = item && each ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the scores");
     for (size_t k = 0; k < e->n && st == OC_OK; k++)
-        item[k] = (oc_vqa_item){e->item[k].id, e->item[k].type, e->item[k].reference, e->item[k].n_references, e->item[k].answer};
+        item[k] = (oc_vqa_item){e->item[k].id, e->item[k].type, e->item[k].reference, e->item[k].n_references,
+                                e->item[k].answer};
     oc_vqa_report_free(&e->vqa);
     if (st == OC_OK) st = oc_vqa_compute(&e->vqa, each, item, e->n, err);
     for (size_t k = 0; k < e->n && st == OC_OK; k++) e->item[k].vqa = each[k];

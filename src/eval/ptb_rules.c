@@ -22,17 +22,16 @@ const oc_lex_macro oc_ptb_macros[] = {
     {"TAG", "<([!?][A-Za-z-][^>%x000a%x000d]*|{TAG_NAME}( +{TAG_ATTR})* */?|/{TAG_NAME}) *>"},
 
     /* Letters: Java's letters, accented letters as entities, and marks of scripts. */
-    {"LETTER",
-     "&[aeiouAEIOU](acute|grave|uml);|"
-     "[%l%x00ad%x02c2-%x02c5%x02d2-%x02df%x02e5-%x02eb%x02ed%x02ef-%x036f%x0375%x0378-%x0379"
-     "%x0384-%x0385%x03f6%x0483-%x0487%x055a-%x055f%x0591-%x05bd%x05bf%x05c1-%x05c2"
-     "%x05c4-%x05c5%x05c7%x0615-%x061a%x064b-%x065e%x0670%x06d6-%x06e4%x06e7-%x06ed"
-     "%x06fd-%x06fe%x070f%x0711%x0730-%x074c%x07a6-%x07b0%x07eb-%x07f3%x0900-%x0903%x093c"
-     "%x093e-%x094e%x0951-%x0955%x0962-%x0963%x0981-%x0983%x09bc%x09be-%x09c4%x09c7-%x09c8"
-     "%x09cb-%x09cd%x09d7%x09e2-%x09e3%x0a01-%x0a03%x0a3c%x0a3e-%x0a4f%x0a81-%x0a83%x0abc"
-     "%x0abe-%x0acf%x0b82%x0bbe-%x0bc2%x0bc6-%x0bc8%x0bca-%x0bcd%x0c01-%x0c03%x0c3e-%x0c56"
-     "%x0d3e-%x0d44%x0d46-%x0d48%x0e31%x0e34-%x0e3a%x0e47-%x0e4e%x0eb1%x0eb4-%x0ebc"
-     "%x0ec8-%x0ecd]"},
+    {"LETTER", "&[aeiouAEIOU](acute|grave|uml);|"
+               "[%l%x00ad%x02c2-%x02c5%x02d2-%x02df%x02e5-%x02eb%x02ed%x02ef-%x036f%x0375%x0378-%x0379"
+               "%x0384-%x0385%x03f6%x0483-%x0487%x055a-%x055f%x0591-%x05bd%x05bf%x05c1-%x05c2"
+               "%x05c4-%x05c5%x05c7%x0615-%x061a%x064b-%x065e%x0670%x06d6-%x06e4%x06e7-%x06ed"
+               "%x06fd-%x06fe%x070f%x0711%x0730-%x074c%x07a6-%x07b0%x07eb-%x07f3%x0900-%x0903%x093c"
+               "%x093e-%x094e%x0951-%x0955%x0962-%x0963%x0981-%x0983%x09bc%x09be-%x09c4%x09c7-%x09c8"
+               "%x09cb-%x09cd%x09d7%x09e2-%x09e3%x0a01-%x0a03%x0a3c%x0a3e-%x0a4f%x0a81-%x0a83%x0abc"
+               "%x0abe-%x0acf%x0b82%x0bbe-%x0bc2%x0bc6-%x0bc8%x0bca-%x0bcd%x0c01-%x0c03%x0c3e-%x0c56"
+               "%x0d3e-%x0d44%x0d46-%x0d48%x0e31%x0e34-%x0e3a%x0e47-%x0e4e%x0eb1%x0eb4-%x0ebc"
+               "%x0ec8-%x0ecd]"},
     {"WORD", "{LETTER}({LETTER}|%d)*([.!?]{LETTER}({LETTER}|%d)*)*"},
 
     /* Apostrophes, straight and curly, and what people type instead of one. */
@@ -73,8 +72,9 @@ const oc_lex_macro oc_ptb_macros[] = {
     {"SITE", "(www%.([^ %x0009%x000a%x000c%x000d\"<>|.!?(){},]+%.)+[a-zA-Z]{2,4}|"
              "([^ %x0009%x000a%x000c%x000d\"`'<>|.!?(){},-_$]+%.)+(com|net|org|edu))"
              "(/[^ %x0009%x000a%x000c%x000d\"<>|()]+{URL_END})?"},
-    {"EMAIL", "(<|&lt;)?[a-zA-Z0-9][^ %x0009%x000a%x000c%x000d\"<>|(){}\u00a0]*@"
-              "([^ %x0009%x000a%x000c%x000d\"<>|().{}\u00a0]+%.)*[^ %x0009%x000a%x000c%x000d\"<>|().{}\u00a0]+(>|&gt;)?"},
+    {"EMAIL",
+     "(<|&lt;)?[a-zA-Z0-9][^ %x0009%x000a%x000c%x000d\"<>|(){}\u00a0]*@"
+     "([^ %x0009%x000a%x000c%x000d\"<>|().{}\u00a0]+%.)*[^ %x0009%x000a%x000c%x000d\"<>|().{}\u00a0]+(>|&gt;)?"},
     {"FILE_EXT", "bat|bmp|c|class|cgi|cpp|dll|doc|docx|exe|gif|gz|h|htm|html|jar|java|jpeg|jpg|mov|mp3|pdf|php|pl|"
                  "png|ppt|ps|py|sql|tar|txt|wav|x|xml|zip"},
 
@@ -98,14 +98,14 @@ const oc_lex_macro oc_ptb_macros[] = {
 
     /* Signs that are a token each. Whatever is in no rule (emoji, control characters) is dropped. */
     {"SYMBOL", "[&'`"
-     "%x00a1%x00a5-%x00a9%x00ac%x00ae-%x00b4%x00b6-%x00b9%x00bf%x00d7%x00f7%x037e%x0387%x0589"
-     "%x05be%x05c0%x05c3%x05c6%x05f3-%x05f4%x0600-%x0603%x0606-%x060c%x0614%x061b%x061e-%x061f"
-     "%x066a%x066d%x06d4%x0700-%x070d%x07f6-%x07f8%x0964-%x0965%x0e3f%x0e4f%x1fbd%x2016-%x2017"
-     "%x201a%x201e-%x2023%x2030-%x2038%x203b%x203e-%x2042%x2044%x2070%x2074-%x207e%x2080-%x208e"
-     "%x20a4%x2100-%x2101%x2103-%x2106%x2108-%x2109%x2114%x2116-%x2118%x211e-%x2123%x2125"
-     "%x2127%x2129%x212e%x213a-%x213b%x2140-%x2144%x214a-%x214d%x214f%x2155-%x215e"
-     "%x2190-%x2bff%x3001-%x3002%x3012%x30fb%xff01-%xff0f%xff1a-%xff20%xff3b-%xff40"
-     "%xff5b-%xff65%xffe0-%xffe1%xffe5-%xffe6]"},
+               "%x00a1%x00a5-%x00a9%x00ac%x00ae-%x00b4%x00b6-%x00b9%x00bf%x00d7%x00f7%x037e%x0387%x0589"
+               "%x05be%x05c0%x05c3%x05c6%x05f3-%x05f4%x0600-%x0603%x0606-%x060c%x0614%x061b%x061e-%x061f"
+               "%x066a%x066d%x06d4%x0700-%x070d%x07f6-%x07f8%x0964-%x0965%x0e3f%x0e4f%x1fbd%x2016-%x2017"
+               "%x201a%x201e-%x2023%x2030-%x2038%x203b%x203e-%x2042%x2044%x2070%x2074-%x207e%x2080-%x208e"
+               "%x20a4%x2100-%x2101%x2103-%x2106%x2108-%x2109%x2114%x2116-%x2118%x211e-%x2123%x2125"
+               "%x2127%x2129%x212e%x213a-%x213b%x2140-%x2144%x214a-%x214d%x214f%x2155-%x215e"
+               "%x2190-%x2bff%x3001-%x3002%x3012%x30fb%xff01-%xff0f%xff1a-%xff20%xff3b-%xff40"
+               "%xff5b-%xff65%xffe0-%xffe1%xffe5-%xffe6]"},
 
     /* Faces. */
     {"SMILEY", "[<>]?[:;=][-o*']?[()DPdpO%x005c{@|%x005b%x005d]"},

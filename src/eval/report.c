@@ -65,9 +65,11 @@ oc_status oc_report_open(oc_report **out, const char *path, const char *title, c
     }
     r->head.max = r->contents.max = 1 << 20;
     r->body.max = PAGE_LIMIT;
-    oc_strbuf_puts(&r->head, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-                             "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
-                             "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"/>\n<title>");
+    oc_strbuf_puts(
+        &r->head,
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"/>\n<title>");
     oc_svg_text(&r->head, title);
     oc_strbuf_puts(&r->head, "</title>\n<style>\n");
     oc_strbuf_puts(&r->head, page_style);
@@ -108,7 +110,9 @@ oc_status oc_report_close(oc_report *r, oc_error *err) {
     if (r->failure.code != OC_OK) {
         st = oc_fail(err, r->failure.code, "%s: %s", r->path, r->failure.msg);
     } else if (r->body.failed || r->head.failed || r->contents.failed) {
-        st = oc_fail(err, OC_ERR_NOMEM, "%s: the report needs more than %d MiB or memory is out; give it fewer pictures", r->path, PAGE_LIMIT >> 20);
+        st =
+            oc_fail(err, OC_ERR_NOMEM, "%s: the report needs more than %d MiB or memory is out; give it fewer pictures",
+                    r->path, PAGE_LIMIT >> 20);
     } else {
         st = oc_file_write_atomic(r->path, r->head.data, r->head.len, err);
     }
@@ -167,20 +171,24 @@ void oc_report_charts(oc_report *r, const oc_chart *chart, int n) {
 static void put_base64(oc_strbuf *out, const uint8_t *p, size_t n) {
     static const char digit[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     for (size_t i = 0; i < n; i += 3) {
-        const uint32_t v = (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
-        char four[4] = {digit[v >> 18], digit[v >> 12 & 63], i + 1 < n ? digit[v >> 6 & 63] : '=', i + 2 < n ? digit[v & 63] : '='};
+        const uint32_t v =
+            (uint32_t)p[i] << 16 | (i + 1 < n ? (uint32_t)p[i + 1] << 8 : 0) | (i + 2 < n ? p[i + 2] : 0);
+        char four[4] = {digit[v >> 18], digit[v >> 12 & 63], i + 1 < n ? digit[v >> 6 & 63] : '=',
+                        i + 2 < n ? digit[v & 63] : '='};
         oc_strbuf_add(out, four, 4);
     }
 }
 
 /* <img> with the picture inside: PNG for small ones, JPEG for others. */
-static oc_status put_encoded(oc_report *r, const oc_report_image *image, const char *class, const char *alt, oc_error *err) {
+static oc_status put_encoded(oc_report *r, const oc_report_image *image, const char *class, const char *alt,
+                             oc_error *err) {
     const bool small = image->width <= SMALL_SIDE && image->height <= SMALL_SIDE;
     oc_strbuf file = {0};
     oc_status st = small ? oc_image_encode_png(&file, image->rgb, image->width, image->height, err)
                          : oc_image_encode_jpeg(&file, image->rgb, image->width, image->height, JPEG_QUALITY, err);
     if (st == OC_OK) {
-        oc_strbuf_printf(&r->body, "<img class=\"%s%s\" width=\"%d\" height=\"%d\" alt=\"", class, small ? " small" : "", image->width, image->height);
+        oc_strbuf_printf(&r->body, "<img class=\"%s%s\" width=\"%d\" height=\"%d\" alt=\"", class,
+                         small ? " small" : "", image->width, image->height);
         put_text(r, alt ? alt : "picture");
         oc_strbuf_printf(&r->body, "\" src=\"data:image/%s;base64,", small ? "png" : "jpeg");
         put_base64(&r->body, (const uint8_t *)file.data, file.len);
@@ -200,7 +208,8 @@ static void fit(const oc_report_image *image, int *width, int *height) {
     *height = OC_MAX(1, (int)((int64_t)image->height * MAX_SIDE / longer));
 }
 
-static oc_status put_reduced(oc_report *r, const oc_report_image *image, const char *class, const char *alt, oc_error *err) {
+static oc_status put_reduced(oc_report *r, const oc_report_image *image, const char *class, const char *alt,
+                             oc_error *err) {
     int width, height;
     fit(image, &width, &height);
     if (width == image->width && height == image->height) return put_encoded(r, image, class, alt, err);
@@ -230,7 +239,9 @@ static void put_verdict(oc_report *r, oc_verdict v) {
 }
 
 static void put_answer(oc_report *r, const oc_report_answer *a) {
-    put(r, a->verdict == OC_VERDICT_RIGHT ? "<li class=\"is-right\">" : a->verdict == OC_VERDICT_WRONG ? "<li class=\"is-wrong\">" : "<li>");
+    put(r, a->verdict == OC_VERDICT_RIGHT   ? "<li class=\"is-right\">"
+           : a->verdict == OC_VERDICT_WRONG ? "<li class=\"is-wrong\">"
+                                            : "<li>");
     put_text(r, a->question);
     put_part(r, "<br/><b>", a->answer, "</b>");
     put_verdict(r, a->verdict);
@@ -313,12 +324,14 @@ void oc_report_overlay(uint8_t *rgb, int width, int height, const oc_report_imag
         for (int i = 0; i < width; i++, rgb += 3) {
             const size_t column = (size_t)((int64_t)i * image->width / width);
             const uint8_t *p = image->rgb + 3 * (row * (size_t)image->width + column);
-            const float t = grid_sample(map, ((float)i + 0.5f) / (float)width, ((float)j + 0.5f) / (float)height, lo, hi);
+            const float t =
+                grid_sample(map, ((float)i + 0.5f) / (float)width, ((float)j + 0.5f) / (float)height, lo, hi);
             const float gray = 0.299f * p[0] + 0.587f * p[1] + 0.114f * p[2], cover = 0.25f + 0.4f * t;
             float color[3];
             glow(t, color);
             for (int c = 0; c < 3; c++) {
-                const float under = gray + ((float)p[c] - gray) * (0.35f + 0.65f * t); /* colour fades where nobody looks */
+                const float under =
+                    gray + ((float)p[c] - gray) * (0.35f + 0.65f * t); /* colour fades where nobody looks */
                 rgb[c] = (uint8_t)(under * (1.0f - cover) + color[c] * cover + 0.5f);
             }
         }

@@ -6,7 +6,18 @@
 #include <utf8proc.h>
 
 /* The drawing is in these units; the page scales it to its column. */
-enum { WIDTH = 480, HEIGHT = 270, LEFT = 50, RIGHT = 12, TOP = 14, BOTTOM = 40, COLORS = 6, COLUMNS = 400, MAX_TICKS = 16, FEW = 12 };
+enum {
+    WIDTH = 480,
+    HEIGHT = 270,
+    LEFT = 50,
+    RIGHT = 12,
+    TOP = 14,
+    BOTTOM = 40,
+    COLORS = 6,
+    COLUMNS = 400,
+    MAX_TICKS = 16,
+    FEW = 12
+};
 
 /* --- Text ---------------------------------------------------------------------------------------------------------- */
 
@@ -73,7 +84,10 @@ static int log_ticks(double lo, double hi, double tick[16]) {
 }
 
 static void put_number(oc_strbuf *out, double v) {
-    static const struct { double unit; const char *suffix; } scale[] = {{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}};
+    static const struct {
+        double unit;
+        const char *suffix;
+    } scale[] = {{1e12, "T"}, {1e9, "G"}, {1e6, "M"}, {1e3, "k"}};
     if (fabs(v) < 1e-12) v = 0.0;
     for (size_t i = 0; i < OC_COUNT(scale) && fabs(v) < 1e15; i++) {
         if (fabs(v) < scale[i].unit) continue;
@@ -91,10 +105,14 @@ typedef struct axes {
 } axes;
 
 /* y as it is drawn: NaN where there is nothing to draw. */
-static double scaled(const axes *a, double y) { return !a->log_y ? (isfinite(y) ? y : NAN) : y > 0.0 && isfinite(y) ? log10(y) : NAN; }
+static double scaled(const axes *a, double y) {
+    return !a->log_y ? (isfinite(y) ? y : NAN) : y > 0.0 && isfinite(y) ? log10(y) : NAN;
+}
 
 static double px(const axes *a, double x) { return LEFT + (x - a->x0) / (a->x1 - a->x0) * (WIDTH - LEFT - RIGHT); }
-static double py(const axes *a, double y) { return HEIGHT - BOTTOM - (y - a->y0) / (a->y1 - a->y0) * (HEIGHT - TOP - BOTTOM); }
+static double py(const axes *a, double y) {
+    return HEIGHT - BOTTOM - (y - a->y0) / (a->y1 - a->y0) * (HEIGHT - TOP - BOTTOM);
+}
 
 /* Widens an empty range, so that a constant line lies in the middle. */
 static void widen(double *lo, double *hi, double margin) {
@@ -131,26 +149,29 @@ static void put_axes(oc_strbuf *out, const axes *a, const oc_chart *c) {
     double tick[MAX_TICKS];
     int n = oc_svg_ticks(a->x0, a->x1, 6, tick);
     for (int i = 0; i < n; i++) {
-        oc_strbuf_printf(out, "<path class=\"grid\" d=\"M%.1f %dV%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">", px(a, tick[i]), TOP,
-                         HEIGHT - BOTTOM, px(a, tick[i]), HEIGHT - BOTTOM + 15);
+        oc_strbuf_printf(out,
+                         "<path class=\"grid\" d=\"M%.1f %dV%d\"/><text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">",
+                         px(a, tick[i]), TOP, HEIGHT - BOTTOM, px(a, tick[i]), HEIGHT - BOTTOM + 15);
         put_number(out, tick[i]);
         oc_strbuf_puts(out, "</text>\n");
     }
     n = a->log_y ? log_ticks(a->y0, a->y1, tick) : oc_svg_ticks(a->y0, a->y1, 6, tick);
     for (int i = 0; i < n; i++) {
-        oc_strbuf_printf(out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">", LEFT, py(a, tick[i]),
-                         WIDTH - RIGHT, LEFT - 5, py(a, tick[i]) + 4.0);
+        oc_strbuf_printf(out, "<path class=\"grid\" d=\"M%d %.1fH%d\"/><text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">",
+                         LEFT, py(a, tick[i]), WIDTH - RIGHT, LEFT - 5, py(a, tick[i]) + 4.0);
         put_number(out, a->log_y ? pow(10.0, tick[i]) : tick[i]);
         oc_strbuf_puts(out, "</text>\n");
     }
     oc_strbuf_printf(out, "<path class=\"axis\" d=\"M%d %dV%dH%d\"/>\n", LEFT, TOP, HEIGHT - BOTTOM, WIDTH - RIGHT);
     if (c->x_label) {
-        oc_strbuf_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">", (LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6);
+        oc_strbuf_printf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">", (LEFT + WIDTH - RIGHT) / 2,
+                         HEIGHT - 6);
         oc_svg_text(out, c->x_label);
         oc_strbuf_puts(out, "</text>\n");
     }
     if (c->y_label) {
-        oc_strbuf_printf(out, "<text transform=\"translate(12 %d) rotate(-90)\" text-anchor=\"middle\">", (TOP + HEIGHT - BOTTOM) / 2);
+        oc_strbuf_printf(out, "<text transform=\"translate(12 %d) rotate(-90)\" text-anchor=\"middle\">",
+                         (TOP + HEIGHT - BOTTOM) / 2);
         oc_svg_text(out, c->y_label);
         oc_strbuf_puts(out, "</text>\n");
     }
@@ -161,8 +182,9 @@ static void put_marks(oc_strbuf *out, const axes *a, const oc_chart *c) {
         const double x = c->mark[i].x;
         if (!(x >= a->x0 && x <= a->x1)) continue;
         const bool right = px(a, x) > WIDTH - 90; /* no room to its right */
-        oc_strbuf_printf(out, "<path class=\"mark\" d=\"M%.1f %dV%d\"/><text class=\"mark\" x=\"%.1f\" y=\"%d\"%s>", px(a, x), TOP, HEIGHT - BOTTOM,
-                         px(a, x) + (right ? -3.0 : 3.0), TOP + 10, right ? " text-anchor=\"end\"" : "");
+        oc_strbuf_printf(out, "<path class=\"mark\" d=\"M%.1f %dV%d\"/><text class=\"mark\" x=\"%.1f\" y=\"%d\"%s>",
+                         px(a, x), TOP, HEIGHT - BOTTOM, px(a, x) + (right ? -3.0 : 3.0), TOP + 10,
+                         right ? " text-anchor=\"end\"" : "");
         oc_svg_text(out, c->mark[i].label);
         oc_strbuf_puts(out, "</text>\n");
     }
@@ -244,7 +266,8 @@ static void put_dots(oc_strbuf *out, const axes *a, const oc_chart_line *line, i
     for (size_t i = 0; i < line->n && line->n <= FEW; i++) {
         const double y = scaled(a, line->y[i]);
         if (isfinite(line->x[i]) && !isnan(y))
-            oc_strbuf_printf(out, "<circle class=\"dot s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", color % COLORS, px(a, line->x[i]), py(a, y));
+            oc_strbuf_printf(out, "<circle class=\"dot s%d\" cx=\"%.1f\" cy=\"%.1f\" r=\"3\"/>\n", color % COLORS,
+                             px(a, line->x[i]), py(a, y));
     }
 }
 
@@ -252,7 +275,10 @@ static void put_dots(oc_strbuf *out, const axes *a, const oc_chart_line *line, i
 static void put_legend(oc_strbuf *out, const axes *a, const oc_chart *c, double smooth) {
     oc_strbuf_puts(out, "<div class=\"legend\">");
     for (int k = 0; k < c->n_lines; k++) {
-        oc_strbuf_printf(out, "<span><svg width=\"28\" height=\"10\" aria-hidden=\"true\"><path class=\"line s%d\" d=\"M1 5H27\"/></svg> ", k % COLORS);
+        oc_strbuf_printf(
+            out,
+            "<span><svg width=\"28\" height=\"10\" aria-hidden=\"true\"><path class=\"line s%d\" d=\"M1 5H27\"/></svg> ",
+            k % COLORS);
         oc_svg_text(out, c->line[k].name);
         average m = {.smooth = smooth};
         double last = NAN;
@@ -299,12 +325,15 @@ void oc_svg_style(oc_strbuf *out, bool dark) {
     static const char *const color[2][COLORS] = {{"#0b62c4", "#c2410c", "#15803d", "#8b2fc9", "#8a6100", "#be185d"},
                                                  {"#6aa8ff", "#ff9a62", "#5fd28a", "#c79bff", "#f0c04e", "#ff7fb2"}};
     static const char *const dash[COLORS] = {"none", "7 3", "2 3", "9 3 2 3", "12 4", "4 2"};
-    for (int k = 0; k < COLORS; k++) oc_strbuf_printf(out, ".line.s%d{stroke:%s} .dot.s%d{fill:%s}\n", k, color[dark][k], k, color[dark][k]);
+    for (int k = 0; k < COLORS; k++)
+        oc_strbuf_printf(out, ".line.s%d{stroke:%s} .dot.s%d{fill:%s}\n", k, color[dark][k], k, color[dark][k]);
     if (dark) return;
     for (int k = 0; k < COLORS; k++) oc_strbuf_printf(out, ".line.s%d{stroke-dasharray:%s}\n", k, dash[k]);
-    oc_strbuf_puts(out, ".line{fill:none;stroke-width:1.8;stroke-linejoin:round} .line.raw{stroke-width:1;stroke-opacity:.28;stroke-dasharray:none}\n"
-                        ".chart svg text{font-size:12px;fill:var(--soft)} .chart svg text.mark{font-size:11px}\n"
-                        ".chart .grid{stroke:var(--rule);stroke-width:.7} .chart .axis{fill:none;stroke:var(--soft)}\n"
-                        ".chart path.mark{stroke:var(--soft);stroke-dasharray:2 3}\n"
-                        ".chart>svg{width:100%;height:auto;display:block} .legend{font-size:.85rem} .legend span{margin-right:1rem;white-space:nowrap}\n");
+    oc_strbuf_puts(
+        out,
+        ".line{fill:none;stroke-width:1.8;stroke-linejoin:round} .line.raw{stroke-width:1;stroke-opacity:.28;stroke-dasharray:none}\n"
+        ".chart svg text{font-size:12px;fill:var(--soft)} .chart svg text.mark{font-size:11px}\n"
+        ".chart .grid{stroke:var(--rule);stroke-width:.7} .chart .axis{fill:none;stroke:var(--soft)}\n"
+        ".chart path.mark{stroke:var(--soft);stroke-dasharray:2 3}\n"
+        ".chart>svg{width:100%;height:auto;display:block} .legend{font-size:.85rem} .legend span{margin-right:1rem;white-space:nowrap}\n");
 }

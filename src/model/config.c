@@ -19,8 +19,15 @@ int oc_config_tokens_per_image(const oc_config *c) {
 
 void oc_config_defaults(oc_config *c) {
     memset(c, 0, sizeof *c);
-    c->vision = (oc_vision_config){.hidden = 1152, .layers = 27, .heads = 16, .mlp = 4304, .image_size = 384, .patch_size = 14,
-                                   .eps = 1e-6f, .act = OC_ACT_GELU_TANH, .feature_layer = -1};
+    c->vision = (oc_vision_config){.hidden = 1152,
+                                   .layers = 27,
+                                   .heads = 16,
+                                   .mlp = 4304,
+                                   .image_size = 384,
+                                   .patch_size = 14,
+                                   .eps = 1e-6f,
+                                   .act = OC_ACT_GELU_TANH,
+                                   .feature_layer = -1};
     c->text = (oc_text_config){.hidden = 896, .layers = 24, .heads = 14, .kv_heads = 2, .head_size = 64, .mlp = 4864,
                                .vocab = 151936, .max_positions = 32768, .eps = 1e-6f, .rope_theta = 1e6f, .tied = true};
     c->projector = (oc_projector_config){.hidden = 9216, .merge = 1, .act = OC_ACT_GELU_TANH};
@@ -38,7 +45,8 @@ static oc_status check_range(int v, int lo, int hi, const char *name, const char
 
 static oc_status check_head_size(int hs, const char *name, const char *where, oc_error *err) {
     if (hs >= 8 && hs <= 128 && hs % 4 == 0) return OC_OK;
-    return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: %s has a head size of %d; 8 to 128 in steps of 4 are supported", where, name, hs);
+    return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: %s has a head size of %d; 8 to 128 in steps of 4 are supported", where,
+                   name, hs);
 }
 
 static oc_status check_vision(const oc_vision_config *v, const char *where, oc_error *err) {
@@ -51,7 +59,8 @@ static oc_status check_vision(const oc_vision_config *v, const char *where, oc_e
     OC_TRY(check_range(oc_vision_patches(v), 1, MAX_PATCHES, "the number of patches of an image", where, err));
     OC_TRY(check_range(v->feature_layer, -v->layers, -1, "vision_feature_layer", where, err));
     if (v->hidden % v->heads)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: vision hidden_size %d is not a multiple of its %d heads", where, v->hidden, v->heads);
+        return oc_fail(err, OC_ERR_FORMAT, "%s: vision hidden_size %d is not a multiple of its %d heads", where,
+                       v->hidden, v->heads);
     return check_head_size(v->hidden / v->heads, "the vision encoder", where, err);
 }
 
@@ -64,12 +73,14 @@ static oc_status check_text(const oc_text_config *t, const char *where, oc_error
     OC_TRY(check_range(t->vocab, 4, 1 << 20, "text vocab_size", where, err));
     OC_TRY(check_range(t->max_positions, 1, 1 << 24, "text max_position_embeddings", where, err));
     if (t->heads % t->kv_heads)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: %d attention heads are not a multiple of %d key/value heads", where, t->heads, t->kv_heads);
+        return oc_fail(err, OC_ERR_FORMAT, "%s: %d attention heads are not a multiple of %d key/value heads", where,
+                       t->heads, t->kv_heads);
     return check_head_size(t->head_size, "the decoder", where, err);
 }
 
 oc_status oc_config_check(const oc_config *c, const char *where, oc_error *err) {
-    if (!c->has_vision && !c->has_text) return oc_fail(err, OC_ERR_FORMAT, "%s: describes neither a vision encoder nor a decoder", where);
+    if (!c->has_vision && !c->has_text)
+        return oc_fail(err, OC_ERR_FORMAT, "%s: describes neither a vision encoder nor a decoder", where);
     if (c->has_vision) OC_TRY(check_vision(&c->vision, where, err));
     if (c->has_text) {
         OC_TRY(check_text(&c->text, where, err));
@@ -92,27 +103,32 @@ static oc_status read_act(const json_t *obj, const char *key, oc_act *out, const
     if (!s) return OC_OK;
     if (!strcmp(s, "gelu_pytorch_tanh") || !strcmp(s, "gelu_new")) *out = OC_ACT_GELU_TANH;
     else if (!strcmp(s, "gelu")) *out = OC_ACT_GELU_ERF;
-    else return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: \"%s\" is \"%s\"; gelu and gelu_pytorch_tanh are supported", where, key, s);
+    else
+        return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: \"%s\" is \"%s\"; gelu and gelu_pytorch_tanh are supported", where,
+                       key, s);
     return OC_OK;
 }
 
-static oc_status read_enum(const json_t *obj, const char *key, const char *const *names, int n, int *out, const char *where,
-                           oc_error *err) {
+static oc_status read_enum(const json_t *obj, const char *key, const char *const *names, int n, int *out,
+                           const char *where, oc_error *err) {
     const char *s = NULL;
     OC_TRY(oc_json_get_string(obj, key, &s, where, err));
     for (int i = 0; s && i < n; i++)
         if (!strcmp(s, names[i])) return *out = i, OC_OK;
-    return s ? oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is \"%s\", which is not one of its values", where, key, s) : OC_OK;
+    return s ? oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is \"%s\", which is not one of its values", where, key, s)
+             : OC_OK;
 }
 
-static oc_status read_float(const json_t *obj, const char *key, double lo, double hi, float *out, const char *where, oc_error *err) {
+static oc_status read_float(const json_t *obj, const char *key, double lo, double hi, float *out, const char *where,
+                            oc_error *err) {
     double x = (double)*out;
     OC_TRY(oc_json_get_double(obj, key, lo, hi, &x, where, err));
     *out = (float)x;
     return OC_OK;
 }
 
-static oc_status read_ints(const json_t *obj, const char *const *keys, int *const *out, int n, const char *where, oc_error *err) {
+static oc_status read_ints(const json_t *obj, const char *const *keys, int *const *out, int n, const char *where,
+                           oc_error *err) {
     for (int i = 0; i < n; i++) OC_TRY(oc_json_get_int(obj, keys[i], 0, 1 << 24, out[i], where, err));
     return OC_OK;
 }
@@ -124,8 +140,10 @@ static oc_status read_vision(oc_vision_config *v, const json_t *o, const char *w
     const char *type = NULL;
     OC_TRY(oc_json_get_string(o, "model_type", &type, where, err));
     if (type && strcmp(type, "siglip_vision_model"))
-        return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: the vision encoder is \"%s\"; only siglip_vision_model is supported", where, type);
-    static const char *const keys[] = {"hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "image_size", "patch_size"};
+        return oc_fail(err, OC_ERR_UNSUPPORTED,
+                       "%s: the vision encoder is \"%s\"; only siglip_vision_model is supported", where, type);
+    static const char *const keys[] = {"hidden_size",       "num_hidden_layers", "num_attention_heads",
+                                       "intermediate_size", "image_size",        "patch_size"};
     int *const out[] = {&v->hidden, &v->layers, &v->heads, &v->mlp, &v->image_size, &v->patch_size};
     OC_TRY(read_ints(o, keys, out, OC_COUNT(keys), where, err));
     int channels = 3;
@@ -141,12 +159,14 @@ static oc_status read_rope(oc_text_config *t, const json_t *o, const char *where
     for (size_t i = 0; i < OC_COUNT(objects); i++) {
         const json_t *rope = json_object_get(o, objects[i]);
         if (!rope || json_is_null(rope)) continue;
-        if (!json_is_object(rope)) return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be an object", where, objects[i]);
+        if (!json_is_object(rope))
+            return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be an object", where, objects[i]);
         for (size_t k = 0; k < OC_COUNT(keys); k++) {
             const char *kind = NULL;
             OC_TRY(oc_json_get_string(rope, keys[k], &kind, where, err));
             if (kind && strcmp(kind, "default"))
-                return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: %s has the %s \"%s\"; only \"default\" is supported", where, objects[i], keys[k], kind);
+                return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: %s has the %s \"%s\"; only \"default\" is supported",
+                               where, objects[i], keys[k], kind);
         }
         OC_TRY(read_float(rope, "rope_theta", 1, 1e12, &t->rope_theta, where, err));
     }
@@ -162,14 +182,16 @@ static oc_status read_text(oc_text_config *t, const json_t *o, const char *where
         return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: the decoder is \"%s\"; only qwen2 is supported", where, type);
     static const char *const keys[] = {"hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
                                        "intermediate_size", "vocab_size", "max_position_embeddings", "head_dim"};
-    int *const out[] = {&t->hidden, &t->layers, &t->heads, &t->kv_heads, &t->mlp, &t->vocab, &t->max_positions, &t->head_size};
+    int *const out[] = {&t->hidden, &t->layers, &t->heads,         &t->kv_heads,
+                        &t->mlp,    &t->vocab,  &t->max_positions, &t->head_size};
     OC_TRY(read_ints(o, keys, out, OC_COUNT(keys), where, err));
     if (!t->kv_heads) t->kv_heads = t->heads;
     if (!t->head_size && t->heads > 0) t->head_size = t->hidden / t->heads;
     OC_TRY(read_float(o, "rms_norm_eps", 0, 1, &t->eps, where, err));
     OC_TRY(read_rope(t, o, where, err));
     OC_TRY(oc_json_get_string(o, "hidden_act", &act, where, err));
-    if (act && strcmp(act, "silu")) return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: hidden_act \"%s\" in the decoder; silu is supported", where, act);
+    if (act && strcmp(act, "silu"))
+        return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: hidden_act \"%s\" in the decoder; silu is supported", where, act);
     bool sliding = false;
     OC_TRY(oc_json_get_bool(o, "use_sliding_window", &sliding, where, err));
     if (sliding) return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: use_sliding_window is true; it is not supported", where);
@@ -183,16 +205,20 @@ static oc_status read_features(oc_config *c, const json_t *o, bool onevision, co
     int layer = onevision ? -1 : -2;
     OC_TRY(oc_json_get_int(o, "vision_feature_layer", -256, 256, &layer, where, err));
     OC_TRY(oc_json_get_string(o, "vision_feature_select_strategy", &select, where, err));
-    c->vision.feature_layer = layer > 0 ? layer - c->vision.layers - 1 : layer; /* from the start: hidden_states[k], k from 0 */
+    c->vision.feature_layer =
+        layer > 0 ? layer - c->vision.layers - 1 : layer; /* from the start: hidden_states[k], k from 0 */
     if (!strcmp(select, "full")) return OC_OK;
-    return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: vision_feature_select_strategy is \"%s\"%s, which drops the first patch; SigLIP has no class token, so it must be \"full\"",
-                   where, select, json_object_get(o, "vision_feature_select_strategy") ? "" : " (not given)");
+    return oc_fail(
+        err, OC_ERR_UNSUPPORTED,
+        "%s: vision_feature_select_strategy is \"%s\"%s, which drops the first patch; SigLIP has no class token, so it must be \"full\"",
+        where, select, json_object_get(o, "vision_feature_select_strategy") ? "" : " (not given)");
 }
 
 static oc_status read_llava(oc_config *c, const json_t *o, bool onevision, const char *where, oc_error *err) {
     const json_t *v = json_object_get(o, "vision_config"), *t = json_object_get(o, "text_config");
     if (!json_is_object(v) || !json_is_object(t))
-        return oc_fail(err, OC_ERR_FORMAT, "%s: a LLaVA configuration needs the objects vision_config and text_config", where);
+        return oc_fail(err, OC_ERR_FORMAT, "%s: a LLaVA configuration needs the objects vision_config and text_config",
+                       where);
     c->has_vision = c->has_text = true;
     char place[1024];
     snprintf(place, sizeof place, "%s: vision_config", where);
@@ -229,7 +255,8 @@ static oc_status read_llava(oc_config *c, const json_t *o, bool onevision, const
 static oc_status read_model(oc_config *c, const json_t *o, const char *where, oc_error *err) {
     const char *type = NULL;
     OC_TRY(oc_json_get_string(o, "model_type", &type, where, err));
-    if (!type) return oc_fail(err, OC_ERR_FORMAT, "%s: \"model_type\" is missing; a Hugging Face config.json has it", where);
+    if (!type)
+        return oc_fail(err, OC_ERR_FORMAT, "%s: \"model_type\" is missing; a Hugging Face config.json has it", where);
     bool onevision = !strcmp(type, "llava_onevision");
     if (onevision || !strcmp(type, "llava")) return read_llava(c, o, onevision, where, err);
     if (!strcmp(type, "qwen2")) {
@@ -241,18 +268,22 @@ static oc_status read_model(oc_config *c, const json_t *o, const char *where, oc
         c->has_vision = true;
         return read_vision(&c->vision, json_is_object(v) ? v : o, where, err);
     }
-    return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: model_type \"%s\"; llava, llava_onevision, siglip, siglip_vision_model and qwen2 are supported", where, type);
+    return oc_fail(err, OC_ERR_UNSUPPORTED,
+                   "%s: model_type \"%s\"; llava, llava_onevision, siglip, siglip_vision_model and qwen2 are supported",
+                   where, type);
 }
 
 static oc_status read_triple(const json_t *o, const char *key, float out[3], const char *where, oc_error *err) {
     const json_t *a = json_object_get(o, key);
     if (!a || json_is_null(a)) return OC_OK;
-    if (!json_is_array(a) || json_array_size(a) != 3) return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be a list of three numbers", where, key);
+    if (!json_is_array(a) || json_array_size(a) != 3)
+        return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be a list of three numbers", where, key);
     for (size_t i = 0; i < 3; i++) {
         const json_t *x = json_array_get(a, i);
         double value = json_number_value(x);
         if (!json_is_number(x) || !(value > -1e6 && value < 1e6))
-            return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be a list of three numbers below a million", where, key);
+            return oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" must be a list of three numbers below a million", where,
+                           key);
         out[i] = (float)value;
     }
     return OC_OK;
@@ -263,7 +294,8 @@ static oc_status read_preprocessor(oc_config *c, const json_t *o, const char *wh
     OC_TRY(read_triple(o, "image_mean", c->image_mean, where, err));
     OC_TRY(read_triple(o, "image_std", c->image_std, where, err));
     for (int i = 0; i < 3; i++)
-        if (!(c->image_std[i] > 1e-6f && c->image_std[i] < 1e6f)) return oc_fail(err, OC_ERR_FORMAT, "%s: image_std must be positive", where);
+        if (!(c->image_std[i] > 1e-6f && c->image_std[i] < 1e6f))
+            return oc_fail(err, OC_ERR_FORMAT, "%s: image_std must be positive", where);
     return OC_OK;
 }
 
@@ -273,7 +305,8 @@ static oc_status read_generation(oc_config *c, const json_t *o, const char *wher
     if (json_is_array(eos)) eos = json_array_get(eos, 0);
     if (eos && !json_is_null(eos)) {
         json_int_t id = json_is_integer(eos) ? json_integer_value(eos) : -1;
-        if (id < 0 || id > MAX_ID) return oc_fail(err, OC_ERR_FORMAT, "%s: \"eos_token_id\" must be one id or a list of them", where);
+        if (id < 0 || id > MAX_ID)
+            return oc_fail(err, OC_ERR_FORMAT, "%s: \"eos_token_id\" must be one id or a list of them", where);
         c->eos_token = (int)id;
     }
     return oc_json_get_int(o, "pad_token_id", 0, MAX_ID, &c->pad_token, where, err);
@@ -290,11 +323,13 @@ static const struct config_file {
     [OC_CONFIG_GENERATION] = {"generation_config.json", read_generation},
 };
 
-oc_status oc_config_parse(oc_config *c, oc_config_file file, const char *text, size_t len, const char *where, oc_error *err) {
+oc_status oc_config_parse(oc_config *c, oc_config_file file, const char *text, size_t len, const char *where,
+                          oc_error *err) {
     json_t *o;
     if (file == OC_CONFIG_MODEL) oc_config_defaults(c);
     OC_TRY(oc_json_parse(&o, text, len, where, err));
-    oc_status st = json_is_object(o) ? FILES[file].read(c, o, where, err) : oc_fail(err, OC_ERR_FORMAT, "%s: not a JSON object", where);
+    oc_status st = json_is_object(o) ? FILES[file].read(c, o, where, err)
+                                     : oc_fail(err, OC_ERR_FORMAT, "%s: not a JSON object", where);
     json_decref(o);
     return st;
 }
@@ -325,32 +360,36 @@ oc_status oc_config_load(oc_config *c, const char *dir, oc_error *err) {
 static const char *act_name(oc_act a) { return a == OC_ACT_GELU_ERF ? "gelu" : "gelu_pytorch_tanh"; }
 
 static json_t *vision_json(const oc_vision_config *v) {
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:s, s:f, s:b}", "model_type", "siglip_vision_model",
-                     "hidden_size", v->hidden, "num_hidden_layers", v->layers, "num_attention_heads", v->heads,
-                     "intermediate_size", v->mlp, "image_size", v->image_size, "patch_size", v->patch_size, "num_channels", 3,
-                     "layer_norm_eps", (double)v->eps, "hidden_act", act_name(v->act), "attention_dropout", 0.0, "vision_use_head", 0);
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:s, s:f, s:b}", "model_type",
+                     "siglip_vision_model", "hidden_size", v->hidden, "num_hidden_layers", v->layers,
+                     "num_attention_heads", v->heads, "intermediate_size", v->mlp, "image_size", v->image_size,
+                     "patch_size", v->patch_size, "num_channels", 3, "layer_norm_eps", (double)v->eps, "hidden_act",
+                     act_name(v->act), "attention_dropout", 0.0, "vision_use_head", 0);
 }
 
 static json_t *text_json(const oc_text_config *t) {
-    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:{s:f, s:s}, s:s, s:b, s:f, s:b, s:b}", "model_type", "qwen2",
-                     "hidden_size", t->hidden, "num_hidden_layers", t->layers, "num_attention_heads", t->heads,
-                     "num_key_value_heads", t->kv_heads, "head_dim", t->head_size, "intermediate_size", t->mlp, "vocab_size", t->vocab,
-                     "max_position_embeddings", t->max_positions, "rms_norm_eps", (double)t->eps, "rope_theta", (double)t->rope_theta,
-                     "rope_parameters", "rope_theta", (double)t->rope_theta, "rope_type", "default", "hidden_act", "silu",
-                     "tie_word_embeddings", (int)t->tied, "attention_dropout", 0.0, "use_sliding_window", 0, "use_cache", 1);
+    return json_pack("{s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:{s:f, s:s}, s:s, s:b, s:f, s:b, s:b}",
+                     "model_type", "qwen2", "hidden_size", t->hidden, "num_hidden_layers", t->layers,
+                     "num_attention_heads", t->heads, "num_key_value_heads", t->kv_heads, "head_dim", t->head_size,
+                     "intermediate_size", t->mlp, "vocab_size", t->vocab, "max_position_embeddings", t->max_positions,
+                     "rms_norm_eps", (double)t->eps, "rope_theta", (double)t->rope_theta, "rope_parameters",
+                     "rope_theta", (double)t->rope_theta, "rope_type", "default", "hidden_act", "silu",
+                     "tie_word_embeddings", (int)t->tied, "attention_dropout", 0.0, "use_sliding_window", 0,
+                     "use_cache", 1);
 }
 
 static json_t *model_json(const oc_config *c, oc_dtype dtype, const char *stage) {
     json_t *o;
     if (c->has_vision && c->has_text) {
-        o = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:b, s:o, s:o, s:{s:s, s:s, s:i, s:i, s:s, s:b}}", "architectures",
-                      "LlavaForConditionalGeneration", "model_type", "llava", "image_token_index", c->image_token,
-                      "image_seq_length", oc_config_tokens_per_image(c), "vision_feature_layer", c->vision.feature_layer,
-                      "vision_feature_select_strategy", "full", "projector_hidden_act", act_name(c->projector.act),
-                      "multimodal_projector_bias", 1, "tie_word_embeddings", (int)c->text.tied, "vision_config", vision_json(&c->vision),
-                      "text_config", text_json(&c->text), "ocellus", "mask", oc_mask_names[c->mask], "aspect",
-                      oc_aspect_names[c->aspect], "merge", c->projector.merge, "projector_hidden", c->projector.hidden,
-                      "template", oc_template_names[c->template], "system_prompt", !c->no_system);
+        o = json_pack("{s:[s], s:s, s:i, s:i, s:i, s:s, s:s, s:b, s:b, s:o, s:o, s:{s:s, s:s, s:i, s:i, s:s, s:b}}",
+                      "architectures", "LlavaForConditionalGeneration", "model_type", "llava", "image_token_index",
+                      c->image_token, "image_seq_length", oc_config_tokens_per_image(c), "vision_feature_layer",
+                      c->vision.feature_layer, "vision_feature_select_strategy", "full", "projector_hidden_act",
+                      act_name(c->projector.act), "multimodal_projector_bias", 1, "tie_word_embeddings",
+                      (int)c->text.tied, "vision_config", vision_json(&c->vision), "text_config", text_json(&c->text),
+                      "ocellus", "mask", oc_mask_names[c->mask], "aspect", oc_aspect_names[c->aspect], "merge",
+                      c->projector.merge, "projector_hidden", c->projector.hidden, "template",
+                      oc_template_names[c->template], "system_prompt", !c->no_system);
         if (o && stage) json_object_set_new(json_object_get(o, "ocellus"), "stage", json_string(stage));
     } else if (c->has_vision) {
         o = vision_json(&c->vision);
@@ -369,15 +408,17 @@ static json_t *model_json(const oc_config *c, oc_dtype dtype, const char *stage)
 
 static json_t *processor_json(const oc_config *c) {
     return json_pack("{s:s, s:b, s:b, s:b, s:b, s:{s:i, s:i}, s:i, s:f, s:[f,f,f], s:[f,f,f]}", "image_processor_type",
-                     "SiglipImageProcessor", "do_convert_rgb", 1, "do_resize", 1, "do_rescale", 1, "do_normalize", 1, "size",
-                     "height", c->vision.image_size, "width", c->vision.image_size, "resample", 3, "rescale_factor", 1.0 / 255.0,
-                     "image_mean", (double)c->image_mean[0], (double)c->image_mean[1], (double)c->image_mean[2], "image_std",
-                     (double)c->image_std[0], (double)c->image_std[1], (double)c->image_std[2]);
+                     "SiglipImageProcessor", "do_convert_rgb", 1, "do_resize", 1, "do_rescale", 1, "do_normalize", 1,
+                     "size", "height", c->vision.image_size, "width", c->vision.image_size, "resample", 3,
+                     "rescale_factor", 1.0 / 255.0, "image_mean", (double)c->image_mean[0], (double)c->image_mean[1],
+                     (double)c->image_mean[2], "image_std", (double)c->image_std[0], (double)c->image_std[1],
+                     (double)c->image_std[2]);
 }
 
 static oc_status save_json(json_t *o, const char *dir, const char *name, oc_error *err) {
     char *path = oc_path_join(dir, name);
-    oc_status st = o && path ? oc_json_save(o, path, err) : oc_fail(err, OC_ERR_NOMEM, "%s/%s: out of memory", dir, name);
+    oc_status st =
+        o && path ? oc_json_save(o, path, err) : oc_fail(err, OC_ERR_NOMEM, "%s/%s: out of memory", dir, name);
     json_decref(o);
     oc_free(path);
     return st;
@@ -387,9 +428,9 @@ oc_status oc_config_save(const oc_config *c, const char *dir, oc_dtype dtype, co
     OC_TRY(save_json(model_json(c, dtype, stage), dir, "config.json", err));
     if (c->has_vision) OC_TRY(save_json(processor_json(c), dir, "preprocessor_config.json", err));
     if (c->has_vision && c->has_text)
-        OC_TRY(save_json(json_pack("{s:s, s:s, s:i, s:s, s:i, s:o}", "processor_class", "LlavaProcessor", "image_token", "<image>",
-                                   "patch_size", c->vision.patch_size, "vision_feature_select_strategy", "full",
-                                   "num_additional_image_tokens", 0, "image_processor", processor_json(c)),
+        OC_TRY(save_json(json_pack("{s:s, s:s, s:i, s:s, s:i, s:o}", "processor_class", "LlavaProcessor", "image_token",
+                                   "<image>", "patch_size", c->vision.patch_size, "vision_feature_select_strategy",
+                                   "full", "num_additional_image_tokens", 0, "image_processor", processor_json(c)),
                          dir, "processor_config.json", err));
     if (!c->has_text) return OC_OK;
     json_t *g = json_pack("{s:b, s:b}", "_from_model_config", 1, "use_cache", 1);

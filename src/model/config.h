@@ -69,8 +69,15 @@ oc_status oc_config_check(const oc_config *c, const char *where, oc_error *err);
 oc_status oc_config_load(oc_config *c, const char *dir, oc_error *err);
 
 /* The same for one file's text: OC_CONFIG_MODEL first, which sets everything; then the others; then oc_config_check. */
-typedef enum { OC_CONFIG_MODEL, OC_CONFIG_PROCESSOR, OC_CONFIG_PREPROCESSOR, OC_CONFIG_GENERATION, OC_CONFIG_FILE_COUNT } oc_config_file;
-oc_status oc_config_parse(oc_config *c, oc_config_file file, const char *text, size_t len, const char *where, oc_error *err);
+typedef enum {
+    OC_CONFIG_MODEL,
+    OC_CONFIG_PROCESSOR,
+    OC_CONFIG_PREPROCESSOR,
+    OC_CONFIG_GENERATION,
+    OC_CONFIG_FILE_COUNT
+} oc_config_file;
+oc_status oc_config_parse(oc_config *c, oc_config_file file, const char *text, size_t len, const char *where,
+                          oc_error *err);
 
 /* Writes config.json, preprocessor_config.json, processor_config.json and generation_config.json. dtype: of the weights
  * beside them, OC_F32 or OC_BF16. stage: a name to remember (may be NULL). Lone towers are written as siglip_vision_model or Qwen2ForCausalLM. */

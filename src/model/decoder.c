@@ -20,8 +20,8 @@ static int q_width(const oc_text_config *t) { return t->heads * t->head_size; }
 static int kv_width(const oc_text_config *t) { return t->kv_heads * t->head_size; }
 static int qkv_width(const oc_text_config *t) { return q_width(t) + 2 * kv_width(t); }
 
-static oc_status open_linear(oc_decoder *d, oc_compute *c, oc_linear *l, int i, const char *weight, const char *bias, int fused,
-                             oc_error *err) {
+static oc_status open_linear(oc_decoder *d, oc_compute *c, oc_linear *l, int i, const char *weight, const char *bias,
+                             int fused, oc_error *err) {
     char w[128], b[128];
     snprintf(w, sizeof w, LAYER, i, weight);
     if (bias) snprintf(b, sizeof b, LAYER, i, bias);
@@ -34,7 +34,8 @@ static int find_layer(const oc_decoder *d, int i, const char *what) {
     return oc_params_find(d->params, name);
 }
 
-oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t, oc_error *err) {
+oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t,
+                          oc_error *err) {
     memset(d, 0, sizeof *d);
     d->cfg = &cfg->text;
     d->params = p;
@@ -42,7 +43,8 @@ oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, co
     d->max_rope = OC_MIN(cfg->text.max_positions, MAX_ROPE);
     d->layer = oc_calloc((size_t)cfg->text.layers, sizeof *d->layer);
     if (!d->layer) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the decoder");
-    OC_TRY(oc_alloc_for(&d->rope, (size_t)d->max_rope * (size_t)cfg->text.head_size * sizeof(float), "the rotary table", err));
+    OC_TRY(oc_alloc_for(&d->rope, (size_t)d->max_rope * (size_t)cfg->text.head_size * sizeof(float), "the rotary table",
+                        err));
     oc_rope_table(d->rope, d->max_rope, cfg->text.head_size, cfg->text.rope_theta);
     for (int i = 0; i < cfg->text.layers; i++) {
         oc_decoder_layer *l = &d->layer[i];
@@ -118,12 +120,22 @@ void *oc_decoder_input(oc_decoder *d) { return d->layer[0].x; }
 
 static oc_attention attention_shape(const oc_decoder *d, const oc_decoder_rows *r) {
     const oc_text_config *t = d->cfg;
-    return (oc_attention){.N = d->N, .NH = t->heads, .NKV = t->kv_heads, .HS = t->head_size, .ldq = qkv_width(t), .ldkv = qkv_width(t),
-                          .ldo = q_width(t), .lo = r->lo, .hi = r->hi, .scale = 1.0f / sqrtf((float)t->head_size), .t = d->t};
+    return (oc_attention){.N = d->N,
+                          .NH = t->heads,
+                          .NKV = t->kv_heads,
+                          .HS = t->head_size,
+                          .ldq = qkv_width(t),
+                          .ldkv = qkv_width(t),
+                          .ldo = q_width(t),
+                          .lo = r->lo,
+                          .hi = r->hi,
+                          .scale = 1.0f / sqrtf((float)t->head_size),
+                          .t = d->t};
 }
 
 /* One row per sequence against its cache. */
-static void attend_cache(const oc_decoder *d, oc_compute *c, int layer, void *att, const void *q, const oc_decoder_rows *r) {
+static void attend_cache(const oc_decoder *d, oc_compute *c, int layer, void *att, const void *q,
+                         const oc_decoder_rows *r) {
     enum { BLOCK = 64 };
     const void *k[BLOCK], *v[BLOCK];
     int32_t len[BLOCK];
@@ -136,20 +148,26 @@ static void attend_cache(const oc_decoder *d, oc_compute *c, int layer, void *at
             v[b] = r->cache->v + at;
             len[b] = r->position[b0 + b] + 1;
         }
-        c->ops.attention_decode(c, oc_column(att, d->t, (size_t)b0 * (size_t)a.ldo), oc_column(q, d->t, (size_t)b0 * (size_t)a.ldq), k, v, len, B, &a);
+        c->ops.attention_decode(c, oc_column(att, d->t, (size_t)b0 * (size_t)a.ldo),
+                                oc_column(q, d->t, (size_t)b0 * (size_t)a.ldq), k, v, len, B, &a);
     }
 }
 
-static float load(const void *x, oc_dtype t, size_t i) { return t == OC_F32 ? ((const float *)x)[i] : oc_bf16_to_f32(((const uint16_t *)x)[i]); }
+static float load(const void *x, oc_dtype t, size_t i) {
+    return t == OC_F32 ? ((const float *)x)[i] : oc_bf16_to_f32(((const uint16_t *)x)[i]);
+}
 
 /* Adds softmax(q k^T) / (layers * heads) of one query head to row. For pictures, not for speed. */
-static void record_head(const oc_decoder *d, float *row, float *score, const void *q, const void *k, int head, int len) {
+static void record_head(const oc_decoder *d, float *row, float *score, const void *q, const void *k, int head,
+                        int len) {
     const oc_text_config *cfg = d->cfg;
-    const size_t HS = (size_t)cfg->head_size, width = (size_t)kv_width(cfg), kv_head = (size_t)(head / (cfg->heads / cfg->kv_heads));
+    const size_t HS = (size_t)cfg->head_size, width = (size_t)kv_width(cfg),
+                 kv_head = (size_t)(head / (cfg->heads / cfg->kv_heads));
     float best = -INFINITY, sum = 0, share = 1.0f / (float)(cfg->heads * cfg->layers), scale = 1.0f / sqrtf((float)HS);
     for (int p = 0; p < len; p++) {
         float dot = 0;
-        for (size_t j = 0; j < HS; j++) dot += load(q, d->t, (size_t)head * HS + j) * load(k, d->t, (size_t)p * width + kv_head * HS + j);
+        for (size_t j = 0; j < HS; j++)
+            dot += load(q, d->t, (size_t)head * HS + j) * load(k, d->t, (size_t)p * width + kv_head * HS + j);
         score[p] = dot * scale;
         if (score[p] > best) best = score[p];
     }
@@ -160,7 +178,8 @@ static void record_head(const oc_decoder *d, float *row, float *score, const voi
 static void record_attention(const oc_decoder *d, int layer, const void *q, const oc_decoder_rows *r) {
     for (int b = 0; b < d->N; b++)
         for (int h = 0; h < d->cfg->heads; h++)
-            record_head(d, r->attention + (size_t)b * (size_t)r->attention_ld, r->attention_scratch, oc_column(q, d->t, (size_t)b * (size_t)qkv_width(d->cfg)),
+            record_head(d, r->attention + (size_t)b * (size_t)r->attention_ld, r->attention_scratch,
+                        oc_column(q, d->t, (size_t)b * (size_t)qkv_width(d->cfg)),
                         r->cache->k + oc_kv_offset(r->cache, r->slot[b], layer, 0), h, r->position[b] + 1);
 }
 
@@ -174,7 +193,8 @@ static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_de
     const oc_dtype t = d->t;
     int N = d->N, ld = qkv_width(cfg), Q = q_width(cfg), KV = kv_width(cfg);
     void *k = oc_column(l->qkv_x, t, (size_t)Q), *v = oc_column(l->qkv_x, t, (size_t)(Q + KV));
-    c->ops.rmsnorm_fwd(c, l->y1, l->rstd1, l->x, NULL, oc_params_weight(d->params, l->norm1), N, cfg->hidden, cfg->eps, t);
+    c->ops.rmsnorm_fwd(c, l->y1, l->rstd1, l->x, NULL, oc_params_weight(d->params, l->norm1), N, cfg->hidden, cfg->eps,
+                       t);
     oc_linear_fwd(c, &l->qkv, l->qkv_x, l->y1, N, OC_ACT_NONE, NULL, NULL);
     c->ops.rope(c, l->qkv_x, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, 1, t);
     if (r->cache) oc_kv_store(r->cache, i, k, v, ld, r->slot, r->position, N);
@@ -192,7 +212,8 @@ static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_de
 static void mlp_block_fwd(oc_decoder *d, oc_compute *c, int i, void *x_next) {
     oc_decoder_layer *l = &d->layer[i];
     const oc_text_config *cfg = d->cfg;
-    c->ops.rmsnorm_fwd(c, l->y2, l->rstd2, l->x2, NULL, oc_params_weight(d->params, l->norm2), d->N, cfg->hidden, cfg->eps, d->t);
+    c->ops.rmsnorm_fwd(c, l->y2, l->rstd2, l->x2, NULL, oc_params_weight(d->params, l->norm2), d->N, cfg->hidden,
+                       cfg->eps, d->t);
     oc_linear_fwd(c, &l->gate_up, l->gu, l->y2, d->N, OC_ACT_NONE, NULL, NULL);
     c->ops.swiglu_fwd(c, l->s, l->gu, d->N, cfg->mlp, d->t);
     oc_linear_fwd(c, &l->down, x_next, l->s, d->N, OC_ACT_NONE, NULL, l->x2);
@@ -224,14 +245,16 @@ static void layer_bwd(oc_decoder *d, oc_compute *c, int i, void *dx, const oc_de
     oc_linear_bwd(c, &l->down, d->d_s, dx, l->s, N, t);
     c->ops.swiglu_bwd(c, d->d_gu, d->d_s, l->gu, N, cfg->mlp, t);
     oc_linear_bwd(c, &l->gate_up, d->d_y, d->d_gu, l->y2, N, t);
-    c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm2), d->d_y, l->x2, l->rstd2, oc_params_weight(p, l->norm2), N, C, t);
+    c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm2), d->d_y, l->x2, l->rstd2, oc_params_weight(p, l->norm2), N, C,
+                       t);
     oc_linear_bwd(c, &l->o, d->d_y, dx, l->att, N, t);
     oc_attention a = attention_shape(d, r);
-    c->ops.attention_bwd(c, d->d_qkv, oc_column(d->d_qkv, t, Q), oc_column(d->d_qkv, t, Q + KV), d->d_y, l->att, l->lse, l->qkv_x,
-                         oc_column(l->qkv_x, t, Q), oc_column(l->qkv_x, t, Q + KV), &a);
+    c->ops.attention_bwd(c, d->d_qkv, oc_column(d->d_qkv, t, Q), oc_column(d->d_qkv, t, Q + KV), d->d_y, l->att, l->lse,
+                         l->qkv_x, oc_column(l->qkv_x, t, Q), oc_column(l->qkv_x, t, Q + KV), &a);
     c->ops.rope(c, d->d_qkv, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, -1, t);
     oc_linear_bwd(c, &l->qkv, d->d_y, d->d_qkv, l->y1, N, t);
-    c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm1), d->d_y, l->x, l->rstd1, oc_params_weight(p, l->norm1), N, C, t);
+    c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm1), d->d_y, l->x, l->rstd1, oc_params_weight(p, l->norm1), N, C,
+                       t);
 }
 
 void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx, const oc_decoder_rows *rows) {

@@ -35,12 +35,14 @@ typedef struct oc_decoder_rows {
     oc_kv_cache *cache;
     const int32_t *slot;
     bool decode;
-    float *attention;   /* with decode, may be NULL: [N, attention_ld], receives how much each row looks at each position of */
+    float *
+        attention; /* with decode, may be NULL: [N, attention_ld], receives how much each row looks at each position of */
     int attention_ld;   /* its cache, the mean over layers and heads */
     float *attention_scratch; /* [attention_ld] */
 } oc_decoder_rows;
 
-oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t, oc_error *err);
+oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t,
+                          oc_error *err);
 void oc_decoder_close(oc_decoder *d, oc_compute *c);
 void oc_decoder_changed(oc_decoder *d, oc_compute *c);
 

@@ -40,7 +40,8 @@ typedef struct session {
 
 static int prompt_length(const oc_batch *b, int s) { return b->seq_start[s + 1] - b->seq_start[s]; }
 
-static oc_status session_open(session *s, oc_vlm *m, const oc_batch *prompts, const oc_generate_options *opt, oc_error *err) {
+static oc_status session_open(session *s, oc_vlm *m, const oc_batch *prompts, const oc_generate_options *opt,
+                              oc_error *err) {
     memset(s, 0, sizeof *s);
     s->m = m;
     s->prompts = prompts;
@@ -53,13 +54,15 @@ static oc_status session_open(session *s, oc_vlm *m, const oc_batch *prompts, co
     for (int k = 0; k < prompts->n_seq; k++) longest = OC_MAX(longest, prompt_length(prompts, k));
     int max_len = longest + s->max_new;
     if (max_len > m->decoder.max_rope)
-        return oc_fail(err, OC_ERR_ARG, "a prompt of %d tokens and %d new ones exceed the model's %d positions", longest, s->max_new, m->decoder.max_rope);
+        return oc_fail(err, OC_ERR_ARG, "a prompt of %d tokens and %d new ones exceed the model's %d positions",
+                       longest, s->max_new, m->decoder.max_rope);
     size_t rows = (size_t)prompts->n_seq * (size_t)s->nb, V = (size_t)s->V;
     oc_status st = OC_OK;
     OC_GO(oc_kv_cache_open(&s->kv, &m->cfg.text, prompts->n_seq * s->slots_per_seq, max_len, m->t, err));
     OC_GO(oc_alloc_for(&s->logits, rows * V * sizeof(float), "logits", err));
     int32_t **ints[] = {&s->token, &s->position, &s->slot, &s->row_owner, &s->looked};
-    for (size_t i = 0; i < OC_COUNT(ints); i++) OC_GO(oc_alloc_for(ints[i], OC_MAX(rows, (size_t)prompts->N) * sizeof(int32_t), "generation", err));
+    for (size_t i = 0; i < OC_COUNT(ints); i++)
+        OC_GO(oc_alloc_for(ints[i], OC_MAX(rows, (size_t)prompts->N) * sizeof(int32_t), "generation", err));
     OC_GO(oc_alloc_for(&s->sorted, V * sizeof(float), "sampling", err));
     OC_GO(oc_alloc_for(&s->order, V * sizeof(int32_t), "sampling", err));
     if (opt->want_attention) {
@@ -67,14 +70,16 @@ static oc_status session_open(session *s, oc_vlm *m, const oc_batch *prompts, co
         OC_GO(oc_alloc_for(&s->attention, rows * (size_t)max_len * sizeof(float), "attention maps", err));
         OC_GO(oc_alloc_for(&s->attention_scratch, (size_t)max_len * sizeof(float), "attention maps", err));
     }
-    OC_GO(oc_vlm_reserve(m, OC_MAX(prompts->N, (int)rows), prompts->n_images, prompts->n_blocks, OC_MAX(prompts->N, (int)rows), false, err));
+    OC_GO(oc_vlm_reserve(m, OC_MAX(prompts->N, (int)rows), prompts->n_images, prompts->n_blocks,
+                         OC_MAX(prompts->N, (int)rows), false, err));
 done:
     return st;
 }
 
 static void session_close(session *s) {
     oc_kv_cache_close(&s->kv);
-    void *all[] = {s->logits, s->token, s->position, s->slot, s->row_owner, s->looked, s->sorted, s->order, s->attention, s->attention_scratch};
+    void *all[] = {s->logits, s->token,  s->position, s->slot,      s->row_owner,
+                   s->looked, s->sorted, s->order,    s->attention, s->attention_scratch};
     for (size_t i = 0; i < OC_COUNT(all); i++) oc_free(all[i]);
 }
 
@@ -149,7 +154,8 @@ static oc_status alloc_generation(oc_generation *g, int n, int prompt, bool atte
     memset(g, 0, sizeof *g);
     OC_TRY(oc_alloc_for(&g->token, (size_t)n * sizeof *g->token, "generated tokens", err));
     OC_TRY(oc_alloc_for(&g->logprob, (size_t)n * sizeof *g->logprob, "generated tokens", err));
-    if (attention) OC_TRY(oc_alloc_for(&g->attention, (size_t)n * (size_t)prompt * sizeof(float), "attention maps", err));
+    if (attention)
+        OC_TRY(oc_alloc_for(&g->attention, (size_t)n * (size_t)prompt * sizeof(float), "attention maps", err));
     return OC_OK;
 }
 
@@ -164,13 +170,15 @@ static void append_token(session *s, oc_generation *g, const float *logits, oc_r
 /* Where the newest token of a sequence looked in the prompt. */
 static void keep_attention(session *s, oc_generation *g, int seq, int row) {
     int P = prompt_length(s->prompts, seq);
-    memcpy(g->attention + (size_t)s->looked[seq]++ * (size_t)P, s->attention + (size_t)row * (size_t)s->attention_ld, (size_t)P * sizeof(float));
+    memcpy(g->attention + (size_t)s->looked[seq]++ * (size_t)P, s->attention + (size_t)row * (size_t)s->attention_ld,
+           (size_t)P * sizeof(float));
 }
 
 static oc_status generate_simple(session *s, oc_generation *out, oc_error *err) {
     const int n_seq = s->prompts->n_seq;
     const bool want = s->attention != NULL;
-    for (int k = 0; k < n_seq; k++) OC_TRY(alloc_generation(&out[k], s->max_new, prompt_length(s->prompts, k), want, err));
+    for (int k = 0; k < n_seq; k++)
+        OC_TRY(alloc_generation(&out[k], s->max_new, prompt_length(s->prompts, k), want, err));
     oc_rng *rng;
     OC_TRY(oc_alloc_for(&rng, (size_t)n_seq * sizeof *rng, "sampling", err));
     for (int k = 0; k < n_seq; k++) {
@@ -183,7 +191,8 @@ static oc_status generate_simple(session *s, oc_generation *out, oc_error *err) 
         for (int k = 0; k < n_seq; k++) {
             oc_generation *g = &out[k];
             bool ended = g->finished || g->n == s->max_new;
-            if (ended && !(want && s->looked[k] < g->n)) continue; /* to see where the last token looks takes one more pass */
+            if (ended && !(want && s->looked[k] < g->n))
+                continue; /* to see where the last token looks takes one more pass */
             s->token[rows] = g->token[g->n - 1];
             s->position[rows] = prompt_length(s->prompts, k) + g->n - 1;
             s->slot[rows] = k;
@@ -191,11 +200,13 @@ static oc_status generate_simple(session *s, oc_generation *out, oc_error *err) 
         }
         if (rows == 0) break;
         if (want) memset(s->attention, 0, (size_t)rows * (size_t)s->attention_ld * sizeof(float));
-        oc_vlm_decode_attention(s->m, s->logits, s->token, s->position, s->slot, rows, &s->kv, s->attention, s->attention_ld, s->attention_scratch);
+        oc_vlm_decode_attention(s->m, s->logits, s->token, s->position, s->slot, rows, &s->kv, s->attention,
+                                s->attention_ld, s->attention_scratch);
         for (int r = 0; r < rows; r++) {
             int k = s->row_owner[r];
             if (want) keep_attention(s, &out[k], k, r);
-            if (!out[k].finished && out[k].n < s->max_new) append_token(s, &out[k], s->logits + (size_t)r * (size_t)s->V, &rng[k]);
+            if (!out[k].finished && out[k].n < s->max_new)
+                append_token(s, &out[k], s->logits + (size_t)r * (size_t)s->V, &rng[k]);
         }
     }
     oc_free(rng);
@@ -311,7 +322,8 @@ static void beam_start(session *s, beam_state *b, int seq, candidate *list, int 
     b->run[0].n = 0;
     b->run[0].score = 0;
     beam_step(s, b, s->logits + (size_t)seq * (size_t)s->V, list, parent);
-    for (int j = 1; j < s->slots_per_seq; j++) oc_kv_copy(&s->kv, base + j, base, 0, P); /* every slot holds the prompt */
+    for (int j = 1; j < s->slots_per_seq; j++)
+        oc_kv_copy(&s->kv, base + j, base, 0, P); /* every slot holds the prompt */
 }
 
 static void beam_loop(session *s, beam_state *state, candidate *list, int *parent) {
@@ -340,7 +352,8 @@ static void beam_loop(session *s, beam_state *state, candidate *list, int *paren
     }
 }
 
-static oc_status beam_results(const session *s, const beam_state *b, int per_prompt, oc_generation *out, oc_error *err) {
+static oc_status beam_results(const session *s, const beam_state *b, int per_prompt, oc_generation *out,
+                              oc_error *err) {
     for (int i = 0; i < per_prompt; i++) {
         const hypothesis *h = i < b->n_done ? &b->done[i] : &b->run[0];
         OC_TRY(alloc_generation(&out[i], s->max_new, 0, false, err));
@@ -365,7 +378,8 @@ static oc_status generate_beams(session *s, int per_prompt, oc_generation *out, 
         OC_GO(alloc_hypotheses(&state[k].done, s->nb, s->max_new, err));
     }
     if (st == OC_OK) beam_loop(s, state, list, parent);
-    for (int k = 0; st == OC_OK && k < n_seq; k++) st = beam_results(s, &state[k], per_prompt, out + (size_t)k * (size_t)per_prompt, err);
+    for (int k = 0; st == OC_OK && k < n_seq; k++)
+        st = beam_results(s, &state[k], per_prompt, out + (size_t)k * (size_t)per_prompt, err);
 done:
     for (int k = 0; state && k < n_seq; k++) {
         free_hypotheses(state[k].run, s->nb);
@@ -380,7 +394,8 @@ done:
 
 /* ---- 5. The public call -------------------------------------------------------------------------------------------- */
 
-oc_status oc_generate(oc_vlm *m, const oc_batch *prompts, const oc_generate_options *opt, int per_prompt, oc_generation *out, oc_error *err) {
+oc_status oc_generate(oc_vlm *m, const oc_batch *prompts, const oc_generate_options *opt, int per_prompt,
+                      oc_generation *out, oc_error *err) {
     OC_ASSERT(per_prompt >= 1 && per_prompt <= OC_MAX(1, opt->beams));
     memset(out, 0, (size_t)prompts->n_seq * (size_t)per_prompt * sizeof *out);
     if (prompts->n_seq == 0) return OC_OK;

@@ -9,7 +9,8 @@
 typedef struct oc_generate_options {
     int max_new_tokens;    /* 0: 64 */
     int beams;             /* 0 or 1: no beam search */
-    double length_penalty; /* beams: score = sum of log probabilities / length^penalty; default 1 with use_length_penalty unset */
+    double
+        length_penalty; /* beams: score = sum of log probabilities / length^penalty; default 1 with use_length_penalty unset */
     bool use_length_penalty;
     double temperature;    /* 0: greedy */
     double top_p;          /* 0 or 1: off */
@@ -31,7 +32,8 @@ typedef struct oc_generation {
 
 /* prompts: a batch without labels, lo and hi filled. Gives `per_prompt` results for each sequence (1; with beams up to
  * beams, best first) into out[n_seq * per_prompt]; free each with oc_generation_free. Reserves what it needs. */
-oc_status oc_generate(oc_vlm *m, const oc_batch *prompts, const oc_generate_options *opt, int per_prompt, oc_generation *out, oc_error *err);
+oc_status oc_generate(oc_vlm *m, const oc_batch *prompts, const oc_generate_options *opt, int per_prompt,
+                      oc_generation *out, oc_error *err);
 void oc_generation_free(oc_generation *g);
 
 #endif

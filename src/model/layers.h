@@ -17,7 +17,8 @@ typedef struct oc_tap {
     void *ctx;
 } oc_tap;
 
-static inline void oc_tap_show(const oc_tap *tap, const char *name, const void *x, int rows, int cols, int ld, oc_dtype t) {
+static inline void oc_tap_show(const oc_tap *tap, const char *name, const void *x, int rows, int cols, int ld,
+                               oc_dtype t) {
     if (tap && tap->fn) tap->fn(tap->ctx, name, x, rows, cols, ld, t);
 }
 
@@ -27,6 +28,8 @@ static inline void *oc_push(oc_arena *a, oc_dtype t, size_t rows, size_t cols) {
 }
 
 /* Columns from `col` on of a T matrix. */
-static inline void *oc_column(const void *x, oc_dtype t, size_t col) { return (char *)(uintptr_t)x + col * oc_dtype_size(t); }
+static inline void *oc_column(const void *x, oc_dtype t, size_t col) {
+    return (char *)(uintptr_t)x + col * oc_dtype_size(t);
+}
 
 #endif

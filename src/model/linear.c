@@ -1,7 +1,7 @@
 #include "model/linear.h"
 
-oc_status oc_linear_open(oc_linear *l, oc_compute *c, const oc_params *p, const char *weight_name, const char *bias_name,
-                         int n_fused, oc_dtype t, oc_error *err) {
+oc_status oc_linear_open(oc_linear *l, oc_compute *c, const oc_params *p, const char *weight_name,
+                         const char *bias_name, int n_fused, oc_dtype t, oc_error *err) {
     *l = (oc_linear){.params = p, .bias = -1};
     l->weight = oc_params_find(p, weight_name);
     OC_ASSERT(l->weight >= 0);
@@ -15,7 +15,8 @@ oc_status oc_linear_open(oc_linear *l, oc_compute *c, const oc_params *p, const 
     }
     if (bias_name) l->bias = oc_params_find(p, bias_name);
     OC_ASSERT(!bias_name || l->bias >= 0);
-    oc_matrix_desc d = {.w = oc_params_weight(p, l->weight), .w_type = OC_F32, .t = t, .rows = l->rows, .cols = l->cols};
+    oc_matrix_desc d = {
+        .w = oc_params_weight(p, l->weight), .w_type = OC_F32, .t = t, .rows = l->rows, .cols = l->cols};
     l->matrix = c->ops.matrix_create(c, &d);
     return l->matrix ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for %s", weight_name);
 }
@@ -27,8 +28,12 @@ void oc_linear_close(oc_linear *l, oc_compute *c) {
 
 void oc_linear_changed(oc_linear *l, oc_compute *c) { c->ops.matrix_changed(c, l->matrix); }
 
-void oc_linear_fwd(oc_compute *c, const oc_linear *l, void *y, const void *x, int N, oc_act act, void *pre, const void *residual) {
-    oc_epilogue e = {.bias = l->bias >= 0 ? oc_params_weight(l->params, l->bias) : NULL, .act = act, .pre_act = pre, .residual = residual};
+void oc_linear_fwd(oc_compute *c, const oc_linear *l, void *y, const void *x, int N, oc_act act, void *pre,
+                   const void *residual) {
+    oc_epilogue e = {.bias = l->bias >= 0 ? oc_params_weight(l->params, l->bias) : NULL,
+                     .act = act,
+                     .pre_act = pre,
+                     .residual = residual};
     c->ops.linear_fwd(c, y, l->rows, x, l->cols, l->matrix, N, &e);
 }
 

@@ -13,13 +13,14 @@ typedef struct oc_linear {
 } oc_linear;
 
 /* weight_name and bias_name (NULL: none) are the first of n_fused neighbouring tensors. */
-oc_status oc_linear_open(oc_linear *l, oc_compute *c, const oc_params *p, const char *weight_name, const char *bias_name,
-                         int n_fused, oc_dtype t, oc_error *err);
+oc_status oc_linear_open(oc_linear *l, oc_compute *c, const oc_params *p, const char *weight_name,
+                         const char *bias_name, int n_fused, oc_dtype t, oc_error *err);
 void oc_linear_close(oc_linear *l, oc_compute *c);
 void oc_linear_changed(oc_linear *l, oc_compute *c); /* the weights were updated */
 
 /* y [N, rows] = residual + act(x [N, cols] W^T + b); pre (may be NULL) receives the value before act. All T, dense. */
-void oc_linear_fwd(oc_compute *c, const oc_linear *l, void *y, const void *x, int N, oc_act act, void *pre, const void *residual);
+void oc_linear_fwd(oc_compute *c, const oc_linear *l, void *y, const void *x, int N, oc_act act, void *pre,
+                   const void *residual);
 /* dx (NULL: not wanted) = dy W; weight and bias gradients are added where the part is trainable (x is then read). */
 void oc_linear_bwd(oc_compute *c, const oc_linear *l, void *dx, const void *dy, const void *x, int N, oc_dtype t);
 

@@ -78,9 +78,11 @@ static void add_qkv(builder *b, oc_part part, const char *prefix, int hidden, in
     static const char name[] = "qkv";
     align_part(b, part);
     for (int i = 0; i < 3; i++)
-        add(b, part, gain / sqrtf((float)hidden), SHAPE(i ? kv_rows : q_rows, hidden), "%s.self_attn.%c_proj.weight", prefix, name[i]);
+        add(b, part, gain / sqrtf((float)hidden), SHAPE(i ? kv_rows : q_rows, hidden), "%s.self_attn.%c_proj.weight",
+            prefix, name[i]);
     align_part(b, part);
-    for (int i = 0; i < 3; i++) add(b, part, 0, SHAPE(i ? kv_rows : q_rows), "%s.self_attn.%c_proj.bias", prefix, name[i]);
+    for (int i = 0; i < 3; i++)
+        add(b, part, 0, SHAPE(i ? kv_rows : q_rows), "%s.self_attn.%c_proj.bias", prefix, name[i]);
 }
 
 static const float GAIN = 0.7f; /* of fresh linear layers, against 1/sqrt(inputs) */
@@ -95,7 +97,9 @@ static void build_vision(builder *b, const oc_vision_config *v) {
     align_part(b, P);
     add(b, P, 0, SHAPE(C), "vision_tower.embeddings.patch_embedding.bias");
     align_part(b, P);
-    add(b, P, 1.0f / sqrtf((float)C), SHAPE(oc_vision_patches(v), C), "vision_tower.embeddings.position_embedding.weight")->decay = false;
+    add(b, P, 1.0f / sqrtf((float)C), SHAPE(oc_vision_patches(v), C),
+        "vision_tower.embeddings.position_embedding.weight")
+        ->decay = false;
     float out_gain = GAIN / sqrtf(2.0f * (float)v->layers);
     int first_unused = b->p->count; /* rows behind the layer whose output is taken */
     for (int l = 0; l < v->layers; l++) {
@@ -150,8 +154,10 @@ oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
     if (c->has_vision) build_vision(&b, &c->vision);
     if (c->has_vision && c->has_text) {
         int s = c->projector.merge;
-        add_linear(&b, OC_PART_PROJECTOR, "multi_modal_projector.linear_1", c->projector.hidden, s * s * c->vision.hidden, true, 1.0f);
-        add_linear(&b, OC_PART_PROJECTOR, "multi_modal_projector.linear_2", c->text.hidden, c->projector.hidden, true, 1.0f);
+        add_linear(&b, OC_PART_PROJECTOR, "multi_modal_projector.linear_1", c->projector.hidden,
+                   s * s * c->vision.hidden, true, 1.0f);
+        add_linear(&b, OC_PART_PROJECTOR, "multi_modal_projector.linear_2", c->text.hidden, c->projector.hidden, true,
+                   1.0f);
     }
     if (c->has_text) build_text(&b, &c->text);
     for (int i = 0; i < OC_PART_COUNT; i++) align_part(&b, (oc_part)i);

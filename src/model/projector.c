@@ -2,12 +2,15 @@
 
 #include <string.h>
 
-oc_status oc_projector_open(oc_projector *p, oc_compute *c, const oc_config *cfg, const oc_params *params, oc_dtype t, oc_error *err) {
+oc_status oc_projector_open(oc_projector *p, oc_compute *c, const oc_config *cfg, const oc_params *params, oc_dtype t,
+                            oc_error *err) {
     memset(p, 0, sizeof *p);
     p->cfg = cfg;
     p->t = t;
-    OC_TRY(oc_linear_open(&p->linear1, c, params, "multi_modal_projector.linear_1.weight", "multi_modal_projector.linear_1.bias", 1, t, err));
-    return oc_linear_open(&p->linear2, c, params, "multi_modal_projector.linear_2.weight", "multi_modal_projector.linear_2.bias", 1, t, err);
+    OC_TRY(oc_linear_open(&p->linear1, c, params, "multi_modal_projector.linear_1.weight",
+                          "multi_modal_projector.linear_1.bias", 1, t, err));
+    return oc_linear_open(&p->linear2, c, params, "multi_modal_projector.linear_2.weight",
+                          "multi_modal_projector.linear_2.bias", 1, t, err);
 }
 
 void oc_projector_close(oc_projector *p, oc_compute *c) {
@@ -44,7 +47,8 @@ void oc_projector_layout(oc_projector *p, oc_arena *a, int images, oc_pass pass,
 void *oc_projector_fwd(oc_projector *p, oc_compute *c, const void *x) {
     const oc_config *cfg = p->cfg;
     if (p->merged) {
-        c->ops.merge_fwd(c, p->merged, x, p->images, oc_vision_grid(&cfg->vision), cfg->projector.merge, cfg->vision.hidden, p->t);
+        c->ops.merge_fwd(c, p->merged, x, p->images, oc_vision_grid(&cfg->vision), cfg->projector.merge,
+                         cfg->vision.hidden, p->t);
         x = p->merged;
     }
     oc_linear_fwd(c, &p->linear1, p->h, x, p->rows, cfg->projector.act, p->h_pre, NULL);
@@ -55,9 +59,11 @@ void *oc_projector_fwd(oc_projector *p, oc_compute *c, const void *x) {
 void *oc_projector_bwd(oc_projector *p, oc_compute *c, const void *dy, const void *x) {
     const oc_config *cfg = p->cfg;
     oc_linear_bwd(c, &p->linear2, p->d_h, dy, p->h, p->rows, p->t);
-    c->ops.act_bwd(c, p->d_h, p->d_h, p->h_pre, (size_t)p->rows * (size_t)cfg->projector.hidden, cfg->projector.act, p->t);
+    c->ops.act_bwd(c, p->d_h, p->d_h, p->h_pre, (size_t)p->rows * (size_t)cfg->projector.hidden, cfg->projector.act,
+                   p->t);
     oc_linear_bwd(c, &p->linear1, p->d_merged, p->d_h, p->merged ? p->merged : x, p->rows, p->t);
     if (p->d_x && p->merged)
-        c->ops.merge_bwd(c, p->d_x, p->d_merged, p->images, oc_vision_grid(&cfg->vision), cfg->projector.merge, cfg->vision.hidden, p->t);
+        c->ops.merge_bwd(c, p->d_x, p->d_merged, p->images, oc_vision_grid(&cfg->vision), cfg->projector.merge,
+                         cfg->vision.hidden, p->t);
     return p->d_x;
 }

@@ -15,7 +15,8 @@ typedef struct oc_projector {
     void *d_h, *d_merged, *d_x;
 } oc_projector;
 
-oc_status oc_projector_open(oc_projector *p, oc_compute *c, const oc_config *cfg, const oc_params *params, oc_dtype t, oc_error *err);
+oc_status oc_projector_open(oc_projector *p, oc_compute *c, const oc_config *cfg, const oc_params *params, oc_dtype t,
+                            oc_error *err);
 void oc_projector_close(oc_projector *p, oc_compute *c);
 void oc_projector_changed(oc_projector *p, oc_compute *c);
 /* want_dx: the vision encoder below is trainable. */

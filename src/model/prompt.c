@@ -6,8 +6,12 @@
 #include "model/spans.h"
 
 oc_text_options oc_prompt_text_options(const oc_config *c, const oc_tokenizer *t) {
-    return (oc_text_options){.tokenizer = t, .template = c->template, .image_token = c->image_token, .eos_token = c->eos_token,
-                             .tokens_per_image = c->has_vision ? oc_config_tokens_per_image(c) : 1, .no_system = c->no_system};
+    return (oc_text_options){.tokenizer = t,
+                             .template = c->template,
+                             .image_token = c->image_token,
+                             .eos_token = c->eos_token,
+                             .tokens_per_image = c->has_vision ? oc_config_tokens_per_image(c) : 1,
+                             .no_system = c->no_system};
 }
 
 oc_image_options oc_prompt_image_options(const oc_config *c) {
@@ -31,8 +35,8 @@ void oc_prompt_set_eos(oc_generate_options *opt, const oc_config *c, const oc_to
     if (c->template == OC_TEMPLATE_PLAIN && c->eos_token < 0) add_eos(opt, oc_tokenizer_token_id(t, "\n"));
 }
 
-oc_status oc_prompt_question(const oc_config *c, const oc_tokenizer *t, const char *system, const char *question, int n_images,
-                             oc_chat_tokens *out, oc_error *err) {
+oc_status oc_prompt_question(const oc_config *c, const oc_tokenizer *t, const char *system, const char *question,
+                             int n_images, oc_chat_tokens *out, oc_error *err) {
     oc_strbuf text = {0};
     oc_text_options to = oc_prompt_text_options(c, t);
     bool placed = strstr(question, OC_IMAGE_PLACEHOLDER) != NULL;
@@ -55,7 +59,8 @@ oc_status oc_prompt_foreign_system(oc_config *c, const char *dir, char **system,
     return OC_OK;
 }
 
-oc_status oc_prompt_pack(oc_batch *b, const oc_config *c, const oc_chat_tokens *t, int n, const int32_t *block_image, int n_pictures, oc_error *err) {
+oc_status oc_prompt_pack(oc_batch *b, const oc_config *c, const oc_chat_tokens *t, int n, const int32_t *block_image,
+                         int n_pictures, oc_error *err) {
     size_t tokens = 0;
     int blocks = 0;
     memset(b, 0, sizeof *b);
@@ -65,12 +70,18 @@ oc_status oc_prompt_pack(oc_batch *b, const oc_config *c, const oc_chat_tokens *
         if (t[i].ids.len == 0) return oc_fail(err, OC_ERR_ARG, "an empty prompt; at least one token is needed");
         for (size_t k = 0; k < t[i].ids.len; k++)
             if (t[i].ids.data[k] < 0 || t[i].ids.data[k] >= c->text.vocab)
-                return oc_fail(err, OC_ERR_FORMAT, "the prompt holds token %d, the decoder knows %d; tokenizer and model do not belong together", (int)t[i].ids.data[k], c->text.vocab);
+                return oc_fail(
+                    err, OC_ERR_FORMAT,
+                    "the prompt holds token %d, the decoder knows %d; tokenizer and model do not belong together",
+                    (int)t[i].ids.data[k], c->text.vocab);
     }
-    if (tokens > INT32_MAX / 2) return oc_fail(err, OC_ERR_ARG, "%d prompts of %zu tokens are too much for one batch", n, tokens);
-    OC_TRY(oc_batch_open(b, (int)tokens, n, blocks, n_pictures, c->has_vision ? oc_config_tokens_per_image(c) : 1, c->vision.image_size, err));
+    if (tokens > INT32_MAX / 2)
+        return oc_fail(err, OC_ERR_ARG, "%d prompts of %zu tokens are too much for one batch", n, tokens);
+    OC_TRY(oc_batch_open(b, (int)tokens, n, blocks, n_pictures, c->has_vision ? oc_config_tokens_per_image(c) : 1,
+                         c->vision.image_size, err));
     for (int i = 0; i < n; i++) {
-        bool fits = oc_batch_append(b, t[i].ids.data, t[i].is_answer, (int)t[i].ids.len, c->image_token, block_image, t[i].n_images);
+        bool fits = oc_batch_append(b, t[i].ids.data, t[i].is_answer, (int)t[i].ids.len, c->image_token, block_image,
+                                    t[i].n_images);
         OC_ASSERT(fits);
         block_image += t[i].n_images;
     }

@@ -14,7 +14,8 @@ struct oc_vision_layer {
 
 static const char LAYER[] = "vision_tower.encoder.layers.%d.%s";
 
-static oc_status open_linear(oc_vision *v, oc_compute *c, oc_linear *l, int i, const char *what, int fused, oc_error *err) {
+static oc_status open_linear(oc_vision *v, oc_compute *c, oc_linear *l, int i, const char *what, int fused,
+                             oc_error *err) {
     char w[128], b[128], sub[64];
     snprintf(sub, sizeof sub, "%s.weight", what);
     snprintf(w, sizeof w, LAYER, i, sub);
@@ -29,7 +30,8 @@ static int find_layer(const oc_vision *v, int i, const char *what) {
     return oc_params_find(v->params, name);
 }
 
-oc_status oc_vision_open(oc_vision *v, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t, oc_error *err) {
+oc_status oc_vision_open(oc_vision *v, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t,
+                         oc_error *err) {
     memset(v, 0, sizeof *v);
     v->cfg = &cfg->vision;
     v->params = p;
@@ -120,8 +122,17 @@ void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass) {
 
 static oc_attention attention_shape(const oc_vision *v) {
     int C = v->cfg->hidden, HS = C / v->cfg->heads;
-    return (oc_attention){.N = v->M, .NH = v->cfg->heads, .NKV = v->cfg->heads, .HS = HS, .ldq = 3 * C, .ldkv = 3 * C, .ldo = C,
-                          .lo = v->lo, .hi = v->hi, .scale = 1.0f / sqrtf((float)HS), .t = v->t};
+    return (oc_attention){.N = v->M,
+                          .NH = v->cfg->heads,
+                          .NKV = v->cfg->heads,
+                          .HS = HS,
+                          .ldq = 3 * C,
+                          .ldkv = 3 * C,
+                          .ldo = C,
+                          .lo = v->lo,
+                          .hi = v->hi,
+                          .scale = 1.0f / sqrtf((float)HS),
+                          .t = v->t};
 }
 
 static void tap_layer0(const oc_vision *v, int i, const char *name, const void *x) {
@@ -134,12 +145,15 @@ static void layer_fwd(oc_vision *v, oc_compute *c, int i, void *x_next) {
     const oc_dtype t = v->t;
     int M = v->M, C = v->cfg->hidden;
     oc_attention a = attention_shape(v);
-    c->ops.layernorm_fwd(c, l->y1, l->mean1, l->rstd1, l->x, NULL, oc_params_weight(p, l->norm1), oc_params_weight(p, l->norm1 + 1), M, C, v->cfg->eps, t);
+    c->ops.layernorm_fwd(c, l->y1, l->mean1, l->rstd1, l->x, NULL, oc_params_weight(p, l->norm1),
+                         oc_params_weight(p, l->norm1 + 1), M, C, v->cfg->eps, t);
     tap_layer0(v, i, "l0.norm1", l->y1);
     oc_linear_fwd(c, &l->qkv, l->qkv_x, l->y1, M, OC_ACT_NONE, NULL, NULL);
-    c->ops.attention_fwd(c, l->o, v->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x, oc_column(l->qkv_x, t, (size_t)C), oc_column(l->qkv_x, t, 2 * (size_t)C), &a);
+    c->ops.attention_fwd(c, l->o, v->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x,
+                         oc_column(l->qkv_x, t, (size_t)C), oc_column(l->qkv_x, t, 2 * (size_t)C), &a);
     oc_linear_fwd(c, &l->out, l->x2, l->o, M, OC_ACT_NONE, NULL, l->x);
-    c->ops.layernorm_fwd(c, l->y2, l->mean2, l->rstd2, l->x2, NULL, oc_params_weight(p, l->norm2), oc_params_weight(p, l->norm2 + 1), M, C, v->cfg->eps, t);
+    c->ops.layernorm_fwd(c, l->y2, l->mean2, l->rstd2, l->x2, NULL, oc_params_weight(p, l->norm2),
+                         oc_params_weight(p, l->norm2 + 1), M, C, v->cfg->eps, t);
     tap_layer0(v, i, "l0.norm2", l->y2);
     oc_linear_fwd(c, &l->fc1, l->h, l->y2, M, v->cfg->act, l->h_pre, NULL);
     oc_linear_fwd(c, &l->fc2, x_next, l->h, M, OC_ACT_NONE, NULL, l->x2);
@@ -179,12 +193,15 @@ static void layer_bwd(oc_vision *v, oc_compute *c, int i, void *dx) {
     oc_linear_bwd(c, &l->fc2, v->d_mlp, dx, l->h, M, t);
     c->ops.act_bwd(c, v->d_mlp, v->d_mlp, l->h_pre, (size_t)M * (size_t)F, v->cfg->act, t);
     oc_linear_bwd(c, &l->fc1, v->d_y, v->d_mlp, l->y2, M, t);
-    c->ops.layernorm_bwd(c, dx, oc_params_grad(p, l->norm2), oc_params_grad(p, l->norm2 + 1), v->d_y, l->x2, l->mean2, l->rstd2, oc_params_weight(p, l->norm2), M, C, t);
+    c->ops.layernorm_bwd(c, dx, oc_params_grad(p, l->norm2), oc_params_grad(p, l->norm2 + 1), v->d_y, l->x2, l->mean2,
+                         l->rstd2, oc_params_weight(p, l->norm2), M, C, t);
     oc_linear_bwd(c, &l->out, v->d_y, dx, l->o, M, t);
-    c->ops.attention_bwd(c, v->d_qkv, oc_column(v->d_qkv, t, (size_t)C), oc_column(v->d_qkv, t, 2 * (size_t)C), v->d_y, l->o, l->lse,
-                         l->qkv_x, oc_column(l->qkv_x, t, (size_t)C), oc_column(l->qkv_x, t, 2 * (size_t)C), &a);
+    c->ops.attention_bwd(c, v->d_qkv, oc_column(v->d_qkv, t, (size_t)C), oc_column(v->d_qkv, t, 2 * (size_t)C), v->d_y,
+                         l->o, l->lse, l->qkv_x, oc_column(l->qkv_x, t, (size_t)C),
+                         oc_column(l->qkv_x, t, 2 * (size_t)C), &a);
     oc_linear_bwd(c, &l->qkv, v->d_y, v->d_qkv, l->y1, M, t);
-    c->ops.layernorm_bwd(c, dx, oc_params_grad(p, l->norm1), oc_params_grad(p, l->norm1 + 1), v->d_y, l->x, l->mean1, l->rstd1, oc_params_weight(p, l->norm1), M, C, t);
+    c->ops.layernorm_bwd(c, dx, oc_params_grad(p, l->norm1), oc_params_grad(p, l->norm1 + 1), v->d_y, l->x, l->mean1,
+                         l->rstd1, oc_params_weight(p, l->norm1), M, C, t);
 }
 
 void oc_vision_bwd(oc_vision *v, oc_compute *c, void *dx) {

@@ -29,7 +29,8 @@ typedef struct oc_vision {
     void *d_mlp, *d_qkv, *d_y;
 } oc_vision;
 
-oc_status oc_vision_open(oc_vision *v, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t, oc_error *err);
+oc_status oc_vision_open(oc_vision *v, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t,
+                         oc_error *err);
 void oc_vision_close(oc_vision *v, oc_compute *c);
 void oc_vision_changed(oc_vision *v, oc_compute *c);
 

@@ -74,13 +74,15 @@ static void layout(oc_vlm *m, oc_arena *a, int tokens, int images, int blocks, i
     struct oc_vlm_rows *r = &m->rows;
     const size_t N = (size_t)tokens, L = (size_t)labels;
     memset(r, 0, sizeof *r);
-    if (images > 0 && m->cfg.has_vision) oc_vision_layout(&m->vision, a, images, part_pass(m, OC_PART_VISION, backward));
+    if (images > 0 && m->cfg.has_vision)
+        oc_vision_layout(&m->vision, a, images, part_pass(m, OC_PART_VISION, backward));
     if (!m->cfg.has_text) return;
     const size_t C = (size_t)m->cfg.text.hidden;
     r->embed_id = oc_push(a, OC_I32, N, 1);
     if (blocks > 0) {
         int per_image = oc_config_tokens_per_image(&m->cfg);
-        oc_projector_layout(&m->projector, a, images, part_pass(m, OC_PART_PROJECTOR, backward), backward && m->train[OC_PART_VISION]);
+        oc_projector_layout(&m->projector, a, images, part_pass(m, OC_PART_PROJECTOR, backward),
+                            backward && m->train[OC_PART_VISION]);
         r->n_visual = blocks * per_image;
         r->visual_from = oc_push(a, OC_I32, (size_t)r->n_visual, 1);
         r->visual_to = oc_push(a, OC_I32, (size_t)r->n_visual, 1);
@@ -113,7 +115,8 @@ oc_status oc_vlm_reserve(oc_vlm *m, int tokens, int images, int blocks, int labe
     size_t bytes = oc_vlm_arena_bytes(m, tokens, images, blocks, labels, backward);
     if (bytes <= m->arena.capacity) return OC_OK;
     oc_arena_close(&m->arena);
-    return oc_arena_open(&m->arena, bytes, "the activations of a batch (fewer tokens or images a batch need less)", err);
+    return oc_arena_open(&m->arena, bytes, "the activations of a batch (fewer tokens or images a batch need less)",
+                         err);
 }
 
 static void begin(oc_vlm *m, int tokens, int images, int blocks, int labels, bool backward) {
@@ -177,7 +180,8 @@ static void norm_rows(oc_vlm *m, const void *x, const int32_t *row, int n) {
     struct oc_vlm_rows *r = &m->rows;
     oc_compute *c = m->compute;
     c->ops.gather_rows(c, r->labelled, x, row, n, m->cfg.text.hidden, m->t);
-    c->ops.rmsnorm_fwd(c, r->normed, r->rstd, r->labelled, NULL, oc_params_weight(&m->params, m->norm), n, m->cfg.text.hidden, m->cfg.text.eps, m->t);
+    c->ops.rmsnorm_fwd(c, r->normed, r->rstd, r->labelled, NULL, oc_params_weight(&m->params, m->norm), n,
+                       m->cfg.text.hidden, m->cfg.text.eps, m->t);
 }
 
 void oc_vlm_logits(oc_vlm *m, float *logits, const void *x, const int32_t *row, int n) {
@@ -195,7 +199,8 @@ void oc_vlm_logits(oc_vlm *m, float *logits, const void *x, const int32_t *row, 
         size_t rows = (size_t)OC_MIN(CHUNK, n - n0);
         float *out = logits + (size_t)n0 * V;
         uint16_t *half = (uint16_t *)out + rows * V;
-        oc_linear_fwd(c, &m->head, half, oc_column(m->rows.normed, m->t, (size_t)n0 * C), (int)rows, OC_ACT_NONE, NULL, NULL);
+        oc_linear_fwd(c, &m->head, half, oc_column(m->rows.normed, m->t, (size_t)n0 * C), (int)rows, OC_ACT_NONE, NULL,
+                      NULL);
         for (size_t i = 0; i < rows * V; i++) {
             uint16_t h; /* read before the write that may cover it */
             memcpy(&h, half + i, sizeof h);
@@ -204,17 +209,24 @@ void oc_vlm_logits(oc_vlm *m, float *logits, const void *x, const int32_t *row, 
     }
 }
 
-void oc_vlm_decode(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B, oc_kv_cache *kv) {
+void oc_vlm_decode(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B,
+                   oc_kv_cache *kv) {
     oc_vlm_decode_attention(m, logits, token, position, slot, B, kv, NULL, 0, NULL);
 }
 
-void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B,
-                             oc_kv_cache *kv, float *attention, int ld, float *scratch) {
+void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position,
+                             const int32_t *slot, int B, oc_kv_cache *kv, float *attention, int ld, float *scratch) {
     oc_compute *c = m->compute;
     for (int b = 0; b < B; b++) OC_ASSERT(token[b] >= 0 && token[b] < m->cfg.text.vocab);
     begin(m, B, 0, 0, B, false);
-    c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), token, oc_params_weight(&m->params, m->embed), OC_F32, B, m->cfg.text.hidden, m->t);
-    oc_decoder_rows rows = {.position = position, .cache = kv, .slot = slot, .decode = true, .attention = attention, .attention_ld = ld,
+    c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), token, oc_params_weight(&m->params, m->embed), OC_F32, B,
+                         m->cfg.text.hidden, m->t);
+    oc_decoder_rows rows = {.position = position,
+                            .cache = kv,
+                            .slot = slot,
+                            .decode = true,
+                            .attention = attention,
+                            .attention_ld = ld,
                             .attention_scratch = scratch};
     void *x = oc_decoder_fwd(&m->decoder, c, &rows);
     for (int b = 0; b < B; b++) m->rows.label_row[b] = b;
@@ -274,7 +286,8 @@ oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale) {
         }
     norm_rows(m, x, r->label_row, n);
     float *d_head = backward ? oc_params_grad(&m->params, m->head.weight) : NULL;
-    c->ops.linear_xent(c, r->loss, r->correct, backward ? r->d_normed : NULL, d_head, r->normed, r->target, m->head.matrix, n, backward ? scale : 0);
+    c->ops.linear_xent(c, r->loss, r->correct, backward ? r->d_normed : NULL, d_head, r->normed, r->target,
+                       m->head.matrix, n, backward ? scale : 0);
     for (int i = 0; i < n; i++) {
         loss.sum += (double)r->loss[i];
         loss.correct += r->correct[i];

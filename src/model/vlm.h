@@ -69,11 +69,12 @@ void *oc_vlm_forward(oc_vlm *m, const oc_batch *b, oc_kv_cache *kv, const int32_
 /* logits f32 [n, V] of the given rows of the last forward pass's output x. scratch-free; buffers from the arena. */
 void oc_vlm_logits(oc_vlm *m, float *logits, const void *x, const int32_t *row, int n);
 /* One more token for each of B sequences: token[b] stands at position[b] of cache slot[b]. logits f32 [B, V]. */
-void oc_vlm_decode(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B, oc_kv_cache *kv);
+void oc_vlm_decode(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B,
+                   oc_kv_cache *kv);
 /* The same, also recording where each token looks: attention f32 [B, ld] (zeroed by the caller), the mean over layers and
  * heads for each cached position; scratch f32 [ld]. Slow; for pictures. */
-void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B,
-                             oc_kv_cache *kv, float *attention, int ld, float *scratch);
+void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position,
+                             const int32_t *slot, int B, oc_kv_cache *kv, float *attention, int ld, float *scratch);
 
 /* Vision features T [images*patches, Cv] of pixels, forward only (towers, pretraining evaluation). */
 void *oc_vlm_encode_images(oc_vlm *m, const float *pixels, int images);

@@ -76,7 +76,8 @@ static bool same_shape(const oc_param *r, const oc_tensor_info *t) {
 
 static void describe_shape(char *out, size_t size, const oc_param *r) {
     size_t n = 0;
-    for (int i = 0; i < r->n_dims && n < size; i++) n += (size_t)snprintf(out + n, size - n, "%s%d", i ? ", " : "[", r->shape[i]);
+    for (int i = 0; i < r->n_dims && n < size; i++)
+        n += (size_t)snprintf(out + n, size - n, "%s%d", i ? ", " : "[", r->shape[i]);
     if (n < size) snprintf(out + n, size - n, "]");
 }
 
@@ -95,7 +96,9 @@ static oc_status load_tensor(const target *g, const oc_tensor_info *t, uint8_t *
     if (in_unwanted_part(name, g->want) || is_skipped(name, g->cfg)) return OC_OK;
     int row = oc_params_find(g->params, name);
     if (row < 0)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: unknown tensor \"%s\"; this model has no such part (does config.json belong to it?)", t->file, t->name);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: unknown tensor \"%s\"; this model has no such part (does config.json belong to it?)",
+                       t->file, t->name);
     const oc_param *r = &g->params->row[row];
     if (!same_shape(r, t)) {
         describe_shape(wanted, sizeof wanted, r);
@@ -129,20 +132,23 @@ static oc_status check_missing(const target *g, const char *where, const uint8_t
         if (missing++ < 3) snprintf(list + n, sizeof list - n, "%s%s", n ? ", " : "", r->name);
     }
     if (!missing) return OC_OK;
-    return oc_fail(err, OC_ERR_FORMAT, "%s: %d tensor%s missing: %s%s", where, missing, missing > 1 ? "s are" : " is", list, missing > 3 ? ", ..." : "");
+    return oc_fail(err, OC_ERR_FORMAT, "%s: %d tensor%s missing: %s%s", where, missing, missing > 1 ? "s are" : " is",
+                   list, missing > 3 ? ", ..." : "");
 }
 
 static oc_status load_tensors(const target *g, const oc_safetensors *st, const char *where, oc_error *err) {
     uint8_t *seen = oc_calloc((size_t)g->params->count, 1);
     if (!seen) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", where);
     oc_status status = OC_OK;
-    for (size_t i = 0; status == OC_OK && i < oc_safetensors_count(st); i++) status = load_tensor(g, oc_safetensors_at(st, i), seen, err);
+    for (size_t i = 0; status == OC_OK && i < oc_safetensors_count(st); i++)
+        status = load_tensor(g, oc_safetensors_at(st, i), seen, err);
     if (status == OC_OK) status = check_missing(g, where, seen, err);
     oc_free(seen);
     return status;
 }
 
-oc_status oc_weights_load_from(oc_vlm *m, const oc_safetensors *st, const char *where, const bool want[OC_PART_COUNT], oc_error *err) {
+oc_status oc_weights_load_from(oc_vlm *m, const oc_safetensors *st, const char *where, const bool want[OC_PART_COUNT],
+                               oc_error *err) {
     const target g = {.params = &m->params, .cfg = &m->cfg, .want = want, .fill = true};
     OC_TRY(load_tensors(&g, st, where, err));
     oc_vlm_weights_changed(m, want);
@@ -163,13 +169,15 @@ static void projector_width(oc_config *cfg, const oc_safetensors *file) {
     char name[256];
     for (size_t i = 0; i < oc_safetensors_count(file); i++) {
         const oc_tensor_info *t = oc_safetensors_at(file, i);
-        if (!oc_weights_canonical(name, sizeof name, t->name) || strcmp(name, "multi_modal_projector.linear_1.weight")) continue;
+        if (!oc_weights_canonical(name, sizeof name, t->name) || strcmp(name, "multi_modal_projector.linear_1.weight"))
+            continue;
         if (t->n_dims == 2 && t->shape[0] > 0 && t->shape[0] <= 65536) cfg->projector.hidden = (int)t->shape[0];
     }
 }
 
 /* Are all tensors there? Asked before memory is taken, so that a configuration cannot claim more than its files hold. */
-static oc_status check_tensors(const oc_config *cfg, const oc_safetensors *file, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
+static oc_status check_tensors(const oc_config *cfg, const oc_safetensors *file, const char *dir,
+                               const bool want[OC_PART_COUNT], oc_error *err) {
     oc_params p;
     OC_TRY(oc_params_build(&p, cfg, err));
     const target g = {.params = &p, .cfg = cfg, .want = want};
@@ -200,8 +208,10 @@ oc_status oc_weights_open(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype 
 static void file_name(char *out, size_t size, const oc_param *r, const oc_config *cfg) {
     bool vlm = cfg->has_vision && cfg->has_text;
     const char *rest = strchr(r->name, '.');
-    if (r->part == OC_PART_VISION) snprintf(out, size, "%s%s", vlm ? "vision_tower.vision_model" : "vision_model", rest);
-    else if (r->part == OC_PART_LM && !strncmp(r->name, "lm_head", 7)) snprintf(out, size, "%s%s", vlm ? "language_model." : "", r->name);
+    if (r->part == OC_PART_VISION)
+        snprintf(out, size, "%s%s", vlm ? "vision_tower.vision_model" : "vision_model", rest);
+    else if (r->part == OC_PART_LM && !strncmp(r->name, "lm_head", 7))
+        snprintf(out, size, "%s%s", vlm ? "language_model." : "", r->name);
     else if (r->part == OC_PART_LM) snprintf(out, size, "%s%s", vlm ? "language_model.model" : "model", rest);
     else snprintf(out, size, "%s", r->name);
 }
@@ -220,7 +230,8 @@ static oc_status write_param(oc_safetensors_writer *w, const oc_vlm *m, int row,
 }
 
 /* Rows [first, end) of the table into one file. */
-static oc_status write_file(const oc_vlm *m, const char *path, const oc_tensor_info *info, int first, int end, oc_dtype dtype, oc_error *err) {
+static oc_status write_file(const oc_vlm *m, const char *path, const oc_tensor_info *info, int first, int end,
+                            oc_dtype dtype, oc_error *err) {
     oc_safetensors_writer *w;
     OC_TRY(oc_safetensors_writer_open(&w, path, info + first, (size_t)(end - first), NULL, 0, err));
     oc_status st = OC_OK;
@@ -240,7 +251,8 @@ static int shard_end(const oc_params *p, int first, size_t limit, oc_dtype dtype
     return i;
 }
 
-static oc_status write_weights(const oc_vlm *m, const char *dir, const oc_tensor_info *info, const oc_save_options *opt, oc_error *err) {
+static oc_status write_weights(const oc_vlm *m, const char *dir, const oc_tensor_info *info, const oc_save_options *opt,
+                               oc_error *err) {
     int shards = 0, count = m->params.count;
     for (int i = 0; i < count; i = shard_end(&m->params, i, opt->shard_bytes, opt->dtype)) shards++;
     json_t *map = json_object();
@@ -251,14 +263,16 @@ static oc_status write_weights(const oc_vlm *m, const char *dir, const oc_tensor
         char name[64] = "model.safetensors";
         if (shards > 1) snprintf(name, sizeof name, "model-%05d-of-%05d.safetensors", k, shards);
         char *path = oc_path_join(dir, name);
-        st = path ? write_file(m, path, info, first, end, opt->dtype, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+        st = path ? write_file(m, path, info, first, end, opt->dtype, err)
+                  : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
         oc_free(path);
         for (int i = first; i < end; i++) {
             json_object_set_new(map, info[i].name, json_string(name));
             total += m->params.row[i].n * oc_dtype_size(opt->dtype);
         }
     }
-    char *stale = oc_path_join(dir, shards > 1 ? "model.safetensors" : "model.safetensors.index.json"); /* of an earlier save */
+    char *stale =
+        oc_path_join(dir, shards > 1 ? "model.safetensors" : "model.safetensors.index.json"); /* of an earlier save */
     if (st == OC_OK) st = stale ? oc_remove_tree(stale, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
     oc_free(stale);
     if (st == OC_OK && shards > 1) {

@@ -19,7 +19,8 @@ bool oc_weights_canonical(char *out, size_t size, const char *name);
 oc_status oc_weights_load(oc_vlm *m, const char *dir, const bool want[OC_PART_COUNT], oc_error *err);
 
 /* The same from an open file; `where` stands for it in messages. */
-oc_status oc_weights_load_from(oc_vlm *m, const oc_safetensors *st, const char *where, const bool want[OC_PART_COUNT], oc_error *err);
+oc_status oc_weights_load_from(oc_vlm *m, const oc_safetensors *st, const char *where, const bool want[OC_PART_COUNT],
+                               oc_error *err);
 
 /* Opens DIR whole: configuration and weights of whatever it holds. *out must be closed with oc_vlm_close. A projector
  * wider than the LLaVA layout is recognised by its weight's shape. */
