@@ -69,7 +69,7 @@ const oc_command oc_command_data_synth = {
     .summary = "Make a data set of synthetic scenes with captions and questions",
     .details =
         "Writes images, recap.json, human.json and qa.json (LLaVA conversations), captions_coco.json (five references an\n"
-        "image), qa.jsonl (questions for evaluation) and drill.jsonl (about every object, for training). Twelve (colour, shape)\n"
+        "image), qa.jsonl (questions for evaluation) and places.jsonl (what is where, for training). Twelve (colour, shape)\n"
         "pairs and four (shape left of shape) arrangements are kept out of train and val; every test image shows one of the\n"
         "pairs or more.\n\n"
         "  ocellus data synth --out scenes/train --count 20000\n"

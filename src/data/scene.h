@@ -22,7 +22,7 @@
 #include "base/base.h"
 #include "base/rng.h"
 
-enum { OC_SCENE_MAX_OBJECTS = 4, OC_SCENE_MAX_QUESTIONS = 10, OC_SCENE_MAX_DRILL = 5 * OC_SCENE_MAX_OBJECTS };
+enum { OC_SCENE_MAX_OBJECTS = 4, OC_SCENE_MAX_QUESTIONS = 10 };
 
 typedef enum {
     OC_SHAPE_CIRCLE, OC_SHAPE_SQUARE, OC_SHAPE_TRIANGLE, OC_SHAPE_STAR,
@@ -58,7 +58,7 @@ typedef enum {
 typedef enum { OC_SPLIT_TRAIN, OC_SPLIT_VAL, OC_SPLIT_TEST, OC_SPLIT_COUNT } oc_split;
 
 /* Independent random streams of one sample, for oc_scene_rng. */
-typedef enum { OC_SCENE_LAYOUT, OC_SCENE_HUMAN, OC_SCENE_ASK, OC_SCENE_DRILL } oc_scene_stream;
+typedef enum { OC_SCENE_LAYOUT, OC_SCENE_HUMAN, OC_SCENE_ASK } oc_scene_stream;
 
 typedef struct oc_scene_object {
     oc_shape shape;
@@ -142,9 +142,8 @@ typedef struct oc_scene_question {
  * many scenes no fixed answer to a kind of question does well. */
 int oc_scene_questions(const oc_scene *s, oc_rng *rng, oc_scene_question *out, int max);
 
-/* Writes every question about one object that this scene allows, object by object: what is at its place, where it is,
- * its colour, shape and size, up to max (OC_SCENE_MAX_DRILL holds all). For training: it teaches to find an object and
- * to read it. */
-int oc_scene_drill(const oc_scene *s, oc_rng *rng, oc_scene_question *out, int max);
+/* Writes "What is at the top?" with colour and shape for every object that has its cell of the grid to itself, up to
+ * max, and returns how many: training that teaches to look at one place of a picture. */
+int oc_scene_places(const oc_scene *s, oc_scene_question *out, int max);
 
 #endif

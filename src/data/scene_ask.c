@@ -270,29 +270,24 @@ static bool ask_count(asking *a) {
 
 /* --- Attributes, relations, places --------------------------------------------------------------------------------- */
 
-static bool ask_color_of(asking *a, int i) {
+static bool ask_color(asking *a) {
+    const int i = draw(a, a->s->count);
     phrase p;
     return name_object(a, i, BY_COLOR, p) && say(a, oc_color_name(object_at(a, i)->color), "What color is %s?", p);
 }
 
-static bool ask_shape_of(asking *a, int i) {
+static bool ask_shape(asking *a) {
+    const int i = draw(a, a->s->count);
     phrase p;
     return name_object(a, i, BY_SHAPE, p) && say(a, oc_shape_name(object_at(a, i)->shape), "What shape is %s?", p);
 }
 
-static bool ask_size_of(asking *a, int i) {
-    phrase p;
-    return name_object(a, i, BY_SIZE, p) && say(a, oc_size_name(object_at(a, i)->size), "What size is %s?", p);
-}
-
-static bool ask_color(asking *a) { return ask_color_of(a, draw(a, a->s->count)); }
-static bool ask_shape(asking *a) { return ask_shape_of(a, draw(a, a->s->count)); }
-
 static bool ask_size(asking *a) {
     const int i = draw(a, a->s->count);
+    phrase p;
     /* Large objects crowd others out and are rarer. */
     if (object_at(a, i)->size != OC_SIZE_LARGE && oc_scene_chance(a->rng, 0.25)) return false;
-    return ask_size_of(a, i);
+    return name_object(a, i, BY_SIZE, p) && say(a, oc_size_name(object_at(a, i)->size), "What size is %s?", p);
 }
 
 /* "Where is X relative to Y?": asked where one axis clearly wins; of overlapping pairs only which one is in front. */
@@ -346,14 +341,11 @@ static bool ask_what_is_at(asking *a, int i) {
     return say(a, answer, "What is at the %s?", oc_region_name(region));
 }
 
-static bool ask_where_is(asking *a, int i) {
-    phrase p;
-    return name_object(a, i, 0, p) && say(a, oc_region_name(oc_scene_region(object_at(a, i))), "Where is %s?", p);
-}
-
 static bool ask_spatial(asking *a) {
-    const int i = draw(a, a->s->count);
-    return draw(a, 3) ? ask_where_is(a, i) : ask_what_is_at(a, i);
+    const int i = draw(a, a->s->count), region = oc_scene_region(object_at(a, i));
+    phrase p;
+    if (draw(a, 3)) return name_object(a, i, 0, p) && say(a, oc_region_name(region), "Where is %s?", p);
+    return ask_what_is_at(a, i);
 }
 
 static bool ask_background(asking *a) {
@@ -385,18 +377,11 @@ int oc_scene_questions(const oc_scene *s, oc_rng *rng, oc_scene_question *out, i
     return n;
 }
 
-int oc_scene_drill(const oc_scene *s, oc_rng *rng, oc_scene_question *out, int max) {
-    static const struct {
-        oc_ask kind;
-        bool (*build)(asking *, int object);
-    } drill[] = {{OC_ASK_SPATIAL, ask_what_is_at}, {OC_ASK_SPATIAL, ask_where_is}, {OC_ASK_COLOR, ask_color_of},
-                 {OC_ASK_SHAPE, ask_shape_of}, {OC_ASK_SIZE, ask_size_of}};
+int oc_scene_places(const oc_scene *s, oc_scene_question *out, int max) {
     int n = 0;
-    for (int i = 0; i < s->count; i++) {
-        for (size_t k = 0; k < OC_COUNT(drill) && n < max; k++) {
-            out[n] = (oc_scene_question){.kind = drill[k].kind};
-            n += drill[k].build(&(asking){s, rng, &out[n]}, i);
-        }
+    for (int i = 0; i < s->count && n < max; i++) {
+        out[n] = (oc_scene_question){.kind = OC_ASK_SPATIAL};
+        n += ask_what_is_at(&(asking){s, NULL, &out[n]}, i);
     }
     return n;
 }

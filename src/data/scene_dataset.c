@@ -44,11 +44,10 @@ static int ask(const writing *w, int i, oc_scene_question *q) {
     return oc_scene_questions(&s, &rng, q, OC_SCENE_MAX_QUESTIONS);
 }
 
-static int drill(const writing *w, int i, oc_scene_question *q) {
+static int ask_places(const writing *w, int i, oc_scene_question *q) {
     oc_scene s;
     make_scene(w, i, &s);
-    oc_rng rng = stream(w, i, OC_SCENE_DRILL);
-    return oc_scene_drill(&s, &rng, q, OC_SCENE_MAX_DRILL);
+    return oc_scene_places(&s, q, OC_SCENE_MAX_QUESTIONS);
 }
 
 static const char *extension(const writing *w) { return w->opt.jpeg ? "jpg" : "png"; }
@@ -197,7 +196,7 @@ static oc_status put_coco(writing *w, text_file *t, oc_error *err) {
 static oc_status put_lines(writing *w, text_file *t, int (*asker)(const writing *, int, oc_scene_question *),
                            oc_error *err) {
     for (int i = 0; i < w->opt.count; i++) {
-        oc_scene_question q[OC_SCENE_MAX_DRILL];
+        oc_scene_question q[OC_SCENE_MAX_QUESTIONS];
         char name[48], id[48];
         const int n = asker(w, i, q);
         image_name(w, i, name);
@@ -215,7 +214,7 @@ static oc_status put_lines(writing *w, text_file *t, int (*asker)(const writing 
 }
 
 static oc_status put_questions(writing *w, text_file *t, oc_error *err) { return put_lines(w, t, ask, err); }
-static oc_status put_drill(writing *w, text_file *t, oc_error *err) { return put_lines(w, t, drill, err); }
+static oc_status put_places(writing *w, text_file *t, oc_error *err) { return put_lines(w, t, ask_places, err); }
 
 static oc_status put_index(writing *w, text_file *t, oc_error *err) {
     const oc_scene_dataset *o = &w->opt;
@@ -380,7 +379,7 @@ oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
     OC_GO(write_text(&w, "qa.json", put_qa, err));
     OC_GO(write_text(&w, "captions_coco.json", put_coco, err));
     OC_GO(write_text(&w, "qa.jsonl", put_questions, err));
-    OC_GO(write_text(&w, "drill.jsonl", put_drill, err));
+    OC_GO(write_text(&w, "places.jsonl", put_places, err));
     OC_GO(write_text(&w, "index.json", put_index, err));
 done:
     oc_free(w.rgb);

@@ -5,7 +5,7 @@
  *   qa.json                   LLaVA conversations: several questions and answers about one image
  *   captions_coco.json        COCO captions, five references an image: the recap and four human ones
  *   qa.jsonl                  questions for evaluation; "held_out" marks those about combinations unseen in training
- *   drill.jsonl               in the same form, for training: place, colour, shape and size of every object
+ *   places.jsonl              "What is at the top?" for every object that is alone in its cell, in the same form
  *   index.json                what it was made from; written last, so its presence means that the set is complete
  *
  * Image names are relative to the folder, or member names of the shards. Equal options give equal bytes. */

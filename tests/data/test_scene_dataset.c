@@ -119,31 +119,28 @@ static void conversations_are_whole(void **state) {
     oc_free(text);
 }
 
-/* Place, colour, shape and size as drilled are those of the caption. */
-static void drill_agrees_with_captions(void **state) {
+/* What a place holds is what the caption of that picture says. */
+static void places_agree_with_captions(void **state) {
     OC_UNUSED(state);
     size_t size;
-    int lines = 0, places = 0;
-    char *text = read_file("plain", "drill.jsonl", &size);
+    int lines = 0;
+    char *text = read_file("plain", "places.jsonl", &size);
     json_t *recap = load("plain", "recap.json"), *line;
     oc_json_reader reader;
-    oc_json_reader_init(&reader, text, size, "drill.jsonl");
+    oc_json_reader_init(&reader, text, size, "places.jsonl");
     while (oc_json_reader_next(&reader, &line, NULL) == OC_OK && line) {
-        const char *question = json_string_value(json_object_get(line, "question"));
-        const char *answer = json_string_value(json_object_get(line, "answer"));
+        const char *question = json_string_value(json_object_get(line, "question")), *answer = json_string_value(json_object_get(line, "answer"));
         const char *image = json_string_value(json_object_get(line, "image"));
-        const char *caption = text_at(json_array_get(recap, (size_t)atoi(strrchr(image, '/') + 1)), 1, "value");
         char place[64];
+        assert_int_equal(sscanf(question, "What is at %63[^?]", place), 1);
+        assert_string_equal(json_string_value(json_object_get(line, "type")), "spatial");
+        const char *caption = text_at(json_array_get(recap, (size_t)atoi(strrchr(image, '/') + 1)), 1, "value");
+        assert_non_null(strstr(caption, place));
         assert_non_null(strstr(caption, answer));
-        if (sscanf(question, "What is at %63[^?]", place) == 1) {
-            assert_non_null(strstr(caption, place));
-            places++;
-        }
         json_decref(line);
         lines++;
     }
-    assert_in_range(places, COUNT / 2, COUNT * OC_SCENE_MAX_OBJECTS);
-    assert_in_range(lines, 3 * places, COUNT * OC_SCENE_MAX_DRILL);
+    assert_in_range(lines, COUNT / 2, COUNT * OC_SCENE_MAX_OBJECTS);
     json_decref(recap);
     oc_free(text);
 }
@@ -239,7 +236,7 @@ static void shards_are_tar_files(void **state) {
 
 static void equal_options_give_equal_bytes(void **state) {
     OC_UNUSED(state);
-    static const char *const names[] = {"images-000001.tar", "recap.json", "human.json", "qa.json", "qa.jsonl", "drill.jsonl", "captions_coco.json", "index.json"};
+    static const char *const names[] = {"images-000001.tar", "recap.json", "human.json", "qa.json", "qa.jsonl", "places.jsonl", "captions_coco.json", "index.json"};
     write_set("again", true);
     for (size_t k = 0; k < OC_COUNT(names); k++) {
         size_t a_size, b_size;
@@ -325,7 +322,7 @@ static void memory_failures_are_reported(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversations_are_whole),
-        cmocka_unit_test(drill_agrees_with_captions),
+        cmocka_unit_test(places_agree_with_captions),
         cmocka_unit_test(coco_has_five_references),
         cmocka_unit_test(images_hold_the_scenes),
         cmocka_unit_test(shards_are_tar_files),
