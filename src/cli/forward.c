@@ -42,7 +42,7 @@ static oc_status raw_tokens(const oc_session *s, oc_chat_tokens *out, oc_error *
         st = oc_fail(err, OC_ERR_ARG, "%d pictures are given, but the prompt has places for %d", opt.image.n,
                      t.n_images);
     OC_GO(st);
-    OC_GO(oc_expand_images(&t, &to, opt.image.n, "prompt", out, err));
+    OC_GO(oc_expand_images(&t, &to, opt.image.n, out, err));
 done:
     oc_strbuf_free(&text);
     oc_chat_tokens_free(&t);

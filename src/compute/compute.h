@@ -165,8 +165,8 @@ void oc_rope_table(float *table, int max_pos, int HS, float theta);
 
 typedef struct oc_compute_options {
     int threads;          /* 0: all cores that the process may use */
-    const char
-        *backend; /* NULL: the best for this processor; "ref", "avx2", "avx512", "avx512_bf16", "amx" to force one */
+    /* NULL: the best for this processor; "ref", "avx2", "avx512", "avx512_bf16", "amx" to force one. */
+    const char *backend;
 } oc_compute_options;
 
 struct oc_compute {

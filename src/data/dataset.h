@@ -15,8 +15,8 @@ typedef struct oc_dataset_options {
     const char *json;          /* the annotation file */
     const char *images;        /* folder, shard pattern or glob; NULL: the annotation file's folder */
     const char *split;         /* Karpathy: "train" (which includes restval), "val", "test"; NULL: all */
-    const char
-        *prompt; /* human turn for caption files; NULL: "Provide a one-sentence caption for the provided image." */
+    /* Human turn for caption files; NULL: "Provide a one-sentence caption for the provided image." */
+    const char *prompt;
     const char *prompt_suffix; /* appended to every human turn that holds an image; NULL: none */
     const char *sampling;      /* "all" (NULL), "first:N", "end:N", "random:N"; N a count or "K%" */
     uint64_t seed;             /* of random:N */
@@ -26,8 +26,8 @@ typedef struct oc_dataset_options {
 
 typedef struct oc_turn {
     bool assistant;
-    const char
-        *text; /* "<image>" in a human turn marks a picture's place if the sample has pictures; elsewhere it is text */
+    /* "<image>" in a human turn marks a picture's place if the sample has pictures; elsewhere it is text. */
+    const char *text;
 } oc_turn;
 
 typedef struct oc_sample {

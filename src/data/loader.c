@@ -151,6 +151,7 @@ typedef struct workspace {
     uint8_t *base, *scratch;
     oc_chat_tokens tokens;
     size_t *pick;          /* [max_group] */
+    size_t sample;         /* of its dataset: the one that was added last, or could not be */
     const char **shown;    /* [max_unit_images] the unit's pictures */
     uint32_t *order;       /* own copy of the order of epoch order_epoch: the next planner may replace the shared one */
     int64_t order_epoch;
@@ -219,12 +220,13 @@ static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, int from,
     int32_t image[MAX_SAMPLE_IMAGES];
     oc_sample s;
     bool cut;
+    w->sample = index;
     oc_dataset_sample(d, index, &s);
     OC_TRY(oc_sample_tokens(&s, &l->opt.text, &w->tokens, &cut, err));
     int n = (int)w->tokens.ids.len;
     *fits = n <= b->max_tokens - b->N;
     if (!*fits)
-        return oc_fail(err, OC_ERR_ARG, "sample %s: %d tokens, but max_tokens leaves room for %d; raise it", s.id, n,
+        return oc_fail(err, OC_ERR_ARG, "%d tokens, but max_tokens leaves room for %d; raise it", n,
                        b->max_tokens - b->N);
     OC_TRY(add_pictures(l, w, b, from, d, &s, image, rng, err));
     bool added =
@@ -277,21 +279,15 @@ static oc_status add_unit(oc_loader *l, workspace *w, oc_batch *b, unit_ref u, i
     return st;
 }
 
-/* Counts a bad unit once. Fails when the limit is passed. */
-static oc_status note_bad(oc_loader *l, unit_ref u, const oc_error *why, oc_error *err) {
+/* Counts a bad unit once, by the sample that was the reason. Fails when the limit is passed. */
+static oc_status note_bad(oc_loader *l, unit_ref u, size_t sample, const oc_error *why, oc_error *err) {
     oc_status st = OC_OK;
     pthread_mutex_lock(&l->lock);
     if (!l->bad[u.id]) {
         l->bad[u.id] = 1;
         l->n_bad++;
         oc_sample s;
-        oc_image_group g;
-        size_t index = u.index;
-        if (l->opt.group_by_image) {
-            oc_dataset_group(u.dataset, u.index, &g);
-            index = g.sample[0];
-        }
-        oc_dataset_sample(u.dataset, index, &s);
+        oc_dataset_sample(u.dataset, sample, &s);
         if (l->opt.on_bad) l->opt.on_bad(l->opt.on_bad_ctx, s.id, why->msg);
         if (l->n_bad > l->opt.max_bad)
             st = l->opt.max_bad < 0
@@ -314,7 +310,7 @@ static oc_status add_good_unit(oc_loader *l, workspace *w, oc_batch *b, size_t p
         if (add_unit(l, w, b, u, epoch, &fits, &why) == OC_OK) return OC_OK;
         if (!fits && b->n_seq > 0) continue;
         if (why.code == OC_ERR_NOMEM) return oc_fail(err, why.code, "%s", why.msg); /* says nothing about the sample */
-        OC_TRY(note_bad(l, u, &why, err));
+        OC_TRY(note_bad(l, u, w->sample, &why, err));
     }
     return b->n_seq > 0 ? OC_OK : oc_fail(err, OC_ERR_FORMAT, "no usable sample: %s", why.msg);
 }

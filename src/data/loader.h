@@ -31,16 +31,17 @@ typedef struct oc_text_options {
     int32_t image_token, eos_token; /* eos: what ends the answer in the plain template */
     int tokens_per_image, max_length; /* longer sequences lose the end of their last answer */
     bool no_system, llava_labels;
-    double
-        token_drop; /* probability that an answer's token is hidden from the tokens after it (word dropout, Bowman et al., */
-    int32_t drop_token;       /* arXiv 1511.06349): drop_token stands in its row; labels stay */
+    /* Probability that an answer's token is hidden from the tokens after it (word dropout, Bowman et al.,
+     * arXiv 1511.06349): drop_token stands in its row; labels stay. */
+    double token_drop;
+    int32_t drop_token;
 } oc_text_options;
 
 /* One data set of a mixture. */
 typedef struct oc_source {
     const oc_dataset *dataset;
-    double
-        weight; /* how often an epoch visits each of its samples: 1 once, 0.5 every second, 3 three times; at most 1000; 0 means 1 */
+    /* How often an epoch visits each of its samples: 1 once, 0.5 every second, 3 three times; at most 1000; 0 means 1. */
+    double weight;
 } oc_source;
 
 typedef struct oc_loader_options {
@@ -51,9 +52,9 @@ typedef struct oc_loader_options {
     int step; /* no batch crosses a multiple of so many units of an epoch: what one optimizer step takes. 0: no such border */
     int max_tokens; /* capacity of a batch, at least max_length: a batch is closed before the unit that would not fit.
                                 * 0: batch * max_length, grouped: * captions_per_image */
-    bool
-        group_by_image; /* a unit is one picture with captions_per_image of its samples, drawn anew each epoch; the picture is encoded
-                                * once (samples that show more pictures add theirs). Samples without pictures are left out */
+    /* A unit is one picture with captions_per_image of its samples, drawn anew each epoch; the picture is encoded once
+     * (samples that show more pictures add theirs). Samples without pictures are left out. */
+    bool group_by_image;
     int captions_per_image;    /* 0: all samples of the picture */
     int threads;               /* workers; 0: 1 */
     int ahead;                 /* finished batches that may wait; 0: 4 */
@@ -93,14 +94,15 @@ void oc_loader_capacity(const oc_loader *l, int *tokens, int *seqs, int *blocks,
 
 /* ---- The same steps one sample at a time, for evaluation and tests ---- */
 
-/* Tokens of a sample, each picture as tokens_per_image placeholders. *cut (may be NULL): it was longer than max_length. */
+/* Tokens of a sample, each picture as tokens_per_image placeholders. *cut (may be NULL): it was longer than max_length.
+ * Messages of these three do not name the sample: the caller does. */
 oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, bool *cut,
                            oc_error *err);
 /* The same up to the last answer, which the model is to give: turns before it and the opening of its turn; with the plain
  * template the pictures alone. max_length does not apply. */
 oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err);
-/* *out = t with each image token repeated tokens_per_image times. They must be n_images; `name` stands in the message. */
-oc_status oc_expand_images(const oc_chat_tokens *t, const oc_text_options *opt, int n_images, const char *name,
+/* *out = t with each image token repeated tokens_per_image times. They must be n_images. */
+oc_status oc_expand_images(const oc_chat_tokens *t, const oc_text_options *opt, int n_images,
                            oc_chat_tokens *out, oc_error *err);
 /* Pixels f32 [3, S, S] of one encoded picture; rng NULL: nothing random. */
 oc_status oc_image_pixels(float *out, const void *bytes, size_t size, const char *name, const oc_image_options *opt,

@@ -43,7 +43,7 @@ static bool add(oc_chat_tokens *out, int32_t id, uint8_t answer) {
     return true;
 }
 
-oc_status oc_expand_images(const oc_chat_tokens *t, const oc_text_options *opt, int n_images, const char *name,
+oc_status oc_expand_images(const oc_chat_tokens *t, const oc_text_options *opt, int n_images,
                            oc_chat_tokens *out, oc_error *err) {
     oc_chat_tokens_clear(out);
     bool ok = true;
@@ -56,22 +56,15 @@ oc_status oc_expand_images(const oc_chat_tokens *t, const oc_text_options *opt, 
     }
     if (!ok) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the tokens of a sample");
     if (placed != n_images)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: %d pictures but %d places for them", name, n_images, placed);
+        return oc_fail(err, OC_ERR_FORMAT, "%d pictures but %d places for them", n_images, placed);
     out->n_images = placed;
     return OC_OK;
-}
-
-static oc_status expand(const oc_sample *s, const oc_text_options *opt, const oc_chat_tokens *t, oc_chat_tokens *out,
-                        oc_error *err) {
-    char name[300];
-    snprintf(name, sizeof name, "sample %s", s->id);
-    return oc_expand_images(t, opt, s->n_images, name, out, err);
 }
 
 oc_status oc_sample_prompt(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, oc_error *err) {
     oc_chat_tokens t = {0};
     oc_status st = render(s, opt, true, &t, err);
-    if (st == OC_OK) st = expand(s, opt, &t, out, err);
+    if (st == OC_OK) st = oc_expand_images(&t, opt, s->n_images, out, err);
     oc_chat_tokens_free(&t);
     return st;
 }
@@ -81,19 +74,17 @@ static oc_status shorten(const oc_sample *s, const oc_text_options *opt, oc_chat
     size_t max = (size_t)opt->max_length;
     for (size_t i = max; i < out->ids.len; i++)
         if (s->n_images > 0 && out->ids.data[i] == opt->image_token)
-            return oc_fail(err, OC_ERR_FORMAT, "sample %s: its pictures do not fit into max_length %d", s->id,
-                           opt->max_length);
+            return oc_fail(err, OC_ERR_FORMAT, "its pictures do not fit into max_length %d", opt->max_length);
     out->ids.len = max;
     if (memchr(out->is_answer, 1, max)) return OC_OK;
-    return oc_fail(err, OC_ERR_FORMAT, "sample %s: nothing of an answer fits into max_length %d", s->id,
-                   opt->max_length);
+    return oc_fail(err, OC_ERR_FORMAT, "nothing of an answer fits into max_length %d", opt->max_length);
 }
 
 oc_status oc_sample_tokens(const oc_sample *s, const oc_text_options *opt, oc_chat_tokens *out, bool *cut,
                            oc_error *err) {
     oc_chat_tokens t = {0};
     oc_status st = render(s, opt, false, &t, err);
-    if (st == OC_OK) st = expand(s, opt, &t, out, err);
+    if (st == OC_OK) st = oc_expand_images(&t, opt, s->n_images, out, err);
     bool too_long = st == OC_OK && opt->max_length > 0 && out->ids.len > (size_t)opt->max_length;
     if (too_long) st = shorten(s, opt, out, err);
     if (cut) *cut = too_long;

@@ -103,7 +103,9 @@ static oc_status render_prompts(const run *r, prompts *p, oc_error *err) {
         oc_sample s;
         oc_dataset_sample(r->d, item->sample, &s);
         if (!s.system) s.system = r->opt->system;
-        OC_TRY(oc_sample_prompt(&s, &r->text, &p->tokens[i], err));
+        oc_error why;
+        oc_status st = oc_sample_prompt(&s, &r->text, &p->tokens[i], &why);
+        if (st != OC_OK) return oc_fail(err, st, "sample %s: %s", s.id, why.msg);
         for (int j = 0; j < s.n_images; j++)
             p->block_image[p->n_blocks++] = picture_index(p, r->opt->shuffle_images ? item->shown : s.image[j]);
     }

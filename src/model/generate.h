@@ -9,8 +9,8 @@
 typedef struct oc_generate_options {
     int max_new_tokens;    /* 0: 64 */
     int beams;             /* 0 or 1: no beam search */
-    double
-        length_penalty; /* beams: score = sum of log probabilities / length^penalty; default 1 with use_length_penalty unset */
+    /* Of beams: score = sum of log probabilities / length^penalty; 1 with use_length_penalty unset. */
+    double length_penalty;
     bool use_length_penalty;
     double temperature;    /* 0: greedy */
     double top_p;          /* 0 or 1: off */
