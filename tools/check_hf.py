@@ -31,22 +31,22 @@ PROJECTOR = "multi_modal_projector."
 class MergeProjector(torch.nn.Module):
     """x [images, G*G, C] -> [images, (G/s)^2, text hidden]: each s x s block of patches, row by row, is one token."""
 
-    def __init__(self, w, merge):
+    def __init__(self, w, merge, act):
         super().__init__()
-        self.merge = merge
+        self.merge, self.act = merge, act
         self.linear_1 = torch.nn.Linear(w["linear_1.weight"].shape[1], w["linear_1.weight"].shape[0])
         self.linear_2 = torch.nn.Linear(w["linear_2.weight"].shape[1], w["linear_2.weight"].shape[0])
         self.load_state_dict(w)
 
-    def forward(self, x, act):
+    def forward(self, x):
         n, patches, c = x.shape
         g, s = round(patches ** 0.5), self.merge
         x = x.reshape(n, g // s, s, g // s, s, c).permute(0, 1, 3, 2, 4, 5).reshape(n, (g // s) ** 2, s * s * c)
-        return self.linear_2(act(self.linear_1(x)))
+        return self.linear_2(self.act(self.linear_1(x)))
 
 
 def load(path, config):
-    """The model in float32, and how many weights were put in by hand."""
+    """The model in float32, and whether its projector is the stock one."""
     own = config.get("ocellus", {})
     merge = own.get("merge", 1)
     width = own.get("projector_hidden", config["text_config"]["hidden_size"])
@@ -60,11 +60,7 @@ def load(path, config):
         w = {}
         for f in sorted(pathlib.Path(path).glob("*.safetensors")):
             w.update({k.removeprefix(PROJECTOR): v.float() for k, v in load_file(f).items() if k.startswith(PROJECTOR)})
-        projector = MergeProjector(w, merge)
-        act = model.model.multi_modal_projector.act
-        projector_forward = projector.forward
-        projector.forward = lambda x: projector_forward(x, act)
-        model.model.multi_modal_projector = projector
+        model.model.multi_modal_projector = MergeProjector(w, merge, model.model.multi_modal_projector.act)
     return model.eval(), stock
 
 
