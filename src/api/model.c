@@ -30,6 +30,7 @@ static oc_status open_parts(oc_model *m, const char *dir, const oc_model_options
         return oc_fail(err, OC_ERR_ARG, "%s: a lone %s; a model needs both towers and a projector", dir,
                        c->has_text ? "decoder" : "vision encoder");
     OC_TRY(oc_tokenizer_open(&m->tokenizer, dir, err));
+    OC_TRY(oc_prompt_check_tokenizer(c, m->tokenizer, dir, err));
     return oc_prompt_foreign_system(&m->vlm.cfg, dir, &m->system, err);
 }
 

@@ -25,15 +25,6 @@ static oc_dtype choose_dtype(const oc_model_settings *o, const oc_compute *c) {
     return oc_compute_has_native_bf16(c) ? OC_BF16 : OC_F32;
 }
 
-/* Ids that the tokenizer gives must have a row in the embedding table. */
-static oc_status check_pair(const oc_session *s, const char *dir, oc_error *err) {
-    int ids = (int)oc_tokenizer_vocab_size(s->tokenizer), rows = s->model.cfg.text.vocab;
-    if (!s->model.cfg.has_text || ids <= rows) return OC_OK;
-    return oc_fail(err, OC_ERR_FORMAT,
-                   "%s: the tokenizer has %d ids, the decoder only %d rows; they do not belong together", dir, ids,
-                   rows);
-}
-
 oc_status oc_session_open(oc_session *s, const char *dir, const oc_model_settings *o, bool with_tokenizer,
                           oc_error *err) {
     memset(s, 0, sizeof *s);
@@ -44,7 +35,7 @@ oc_status oc_session_open(oc_session *s, const char *dir, const oc_model_setting
     OC_GO(oc_weights_open(&s->model, s->compute, dir, t, err));
     if (with_tokenizer) {
         OC_GO(oc_tokenizer_open(&s->tokenizer, dir, err));
-        OC_GO(check_pair(s, dir, err));
+        if (s->model.cfg.has_text) OC_GO(oc_prompt_check_tokenizer(&s->model.cfg, s->tokenizer, dir, err));
     }
     oc_log(OC_LOG_DEBUG, "%s: opened in %.2f s; %s, %s", dir, oc_now() - start, oc_compute_describe(s->compute),
            t == OC_BF16 ? "bf16" : "float32");

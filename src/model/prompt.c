@@ -35,6 +35,14 @@ void oc_prompt_set_eos(oc_generate_options *opt, const oc_config *c, const oc_to
     if (c->template == OC_TEMPLATE_PLAIN && c->eos_token < 0) add_eos(opt, oc_tokenizer_token_id(t, "\n"));
 }
 
+oc_status oc_prompt_check_tokenizer(const oc_config *c, const oc_tokenizer *t, const char *dir, oc_error *err) {
+    int ids = (int)oc_tokenizer_vocab_size(t);
+    if (ids <= c->text.vocab) return OC_OK;
+    return oc_fail(err, OC_ERR_FORMAT,
+                   "%s: the tokenizer has %d ids, the decoder only %d rows; they do not belong together", dir, ids,
+                   c->text.vocab);
+}
+
 oc_status oc_prompt_question(const oc_config *c, const oc_tokenizer *t, const char *system, const char *question,
                              int n_images, oc_chat_tokens *out, oc_error *err) {
     oc_strbuf text = {0};

@@ -11,6 +11,9 @@ oc_image_options oc_prompt_image_options(const oc_config *c);
 /* Sets opt->eos: the end of a turn, the end of a text, and with the plain template what training put behind an answer. */
 void oc_prompt_set_eos(oc_generate_options *opt, const oc_config *c, const oc_tokenizer *t);
 
+/* OC_ERR_FORMAT if the tokenizer of folder dir has ids for which the decoder has no rows. */
+oc_status oc_prompt_check_tokenizer(const oc_config *c, const oc_tokenizer *t, const char *dir, oc_error *err);
+
 /* Tokens of a question about n_images pictures, up to where the answer begins. The question may say where pictures go
  * ("<image>"); otherwise they come first. system NULL: as the configuration says. */
 oc_status oc_prompt_question(const oc_config *c, const oc_tokenizer *t, const char *system, const char *question,

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "model/prompt.h"
 #include "model/weights.h"
 #include "train/setup.h"
 
@@ -14,11 +15,8 @@ static const oc_aspect ASPECT[] = {
     [OC_RECIPE_ASPECT_STRETCH] = OC_ASPECT_STRETCH, [OC_RECIPE_ASPECT_PAD] = OC_ASPECT_PAD};
 
 oc_status oc_check_tokenizer(const oc_config *c, const oc_tokenizer *t, oc_error *err) {
-    int ids = oc_tokenizer_vocab_size(t), image = oc_tokenizer_token_id(t, OC_IMAGE_PLACEHOLDER);
-    if (ids > c->text.vocab)
-        return oc_fail(err, OC_ERR_ARG,
-                       "the tokenizer has %d ids, the decoder only %d rows; they do not belong together", ids,
-                       c->text.vocab);
+    OC_TRY(oc_prompt_check_tokenizer(c, t, "model.tokenizer", err));
+    int image = oc_tokenizer_token_id(t, OC_IMAGE_PLACEHOLDER);
     if (image != c->image_token)
         return oc_fail(err, OC_ERR_ARG,
                        "<image> is %d for the tokenizer and %d for the model; they do not belong together", image,

@@ -81,7 +81,7 @@ static void count(oc_loop *l, window *w, const oc_step_result *r) {
 }
 
 static oc_status check_divergence(const oc_loop *l, oc_error *err) {
-    if (l->max_skipped <= 0 || l->optimizer->skipped_in_a_row < l->max_skipped) return OC_OK;
+    if (l->optimizer->skipped_in_a_row < OC_LOOP_MAX_SKIPPED) return OC_OK;
     return oc_fail(
         err, OC_ERR_DIVERGED,
         "%s: loss or gradient was NaN or Inf in %d steps in a row (step %lld); the last checkpoint is intact: "

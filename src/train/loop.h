@@ -27,6 +27,8 @@ typedef struct oc_train_output {
     bool quiet;  /* no progress bar */
 } oc_train_output;
 
+enum { OC_LOOP_MAX_SKIPPED = 25 }; /* steps with NaN or Inf in a row that end a run */
+
 typedef struct oc_loop {
     const char *label; /* "stage 2 projector" */
     const char *name;  /* "projector", the tag of log lines */
@@ -36,7 +38,6 @@ typedef struct oc_loop {
     double total_seconds; /* with total_steps 0 */
     oc_position *pos;     /* continued from, and kept up to date */
     int save_every;       /* steps; 0: only when interrupted */
-    int max_skipped;      /* steps with NaN or Inf in a row that end the run */
     const oc_train_output *output;
     void *ctx;
     /* Accumulates the gradients of one whole batch. */
@@ -48,7 +49,8 @@ typedef struct oc_loop {
     oc_status (*evaluate)(void *ctx, oc_error *err);
 } oc_loop;
 
-/* OC_ERR_INTERRUPTED after a checkpoint when a signal came; OC_ERR_DIVERGED when max_skipped was reached. */
+/* OC_ERR_INTERRUPTED after a checkpoint when a signal came; OC_ERR_DIVERGED after OC_LOOP_MAX_SKIPPED
+ * steps that could not be used. */
 oc_status oc_loop_run(oc_loop *l, oc_error *err);
 
 #endif

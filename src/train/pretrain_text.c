@@ -233,26 +233,19 @@ static oc_status train_text(text_run *t, oc_error *err) {
     t->micro = r->micro_batch > 0 ? OC_MIN(r->micro_batch, r->batch) : r->batch;
     OC_TRY(oc_batch_open(&t->batch, t->micro * r->length, t->micro, 0, 0, 1, 1, err));
     OC_TRY(oc_vlm_reserve(&t->m, t->micro * r->length, 0, 0, t->micro * r->length, true, err));
-    t->optimizer = (oc_optimizer){.compute = t->run.compute,
-                                  .opt = {.beta1 = r->optim.beta1,
-                                          .beta2 = r->optim.beta2,
-                                          .eps = r->optim.eps,
-                                          .weight_decay = r->optim.weight_decay,
-                                          .clip = r->optim.clip}};
+    t->optimizer = (oc_optimizer){.compute = t->run.compute, .opt = oc_optimizer_settings(&r->optim)};
     OC_TRY(oc_optimizer_add_model(&t->optimizer, &t->m, lr, NULL, false, err));
-    double epochs = r->budget.epochs > 0 ? r->budget.epochs : 1;
-    int64_t steps = r->budget.minutes > 0 ? 0
-                    : r->budget.steps > 0 ? r->budget.steps
-                                          : (int64_t)ceil((double)t->c.n * epochs / (double)r->batch);
+    /* Batches run on from one epoch into the next: all of them are one pass over so many texts. */
+    const double epochs = r->budget.epochs > 0 ? r->budget.epochs : 1;
+    const oc_recipe_budget once = {.epochs = 1, .minutes = r->budget.minutes, .steps = r->budget.steps};
     oc_loop loop = {.label = "pretrain text",
                     .name = "pretrain_text",
                     .optimizer = &t->optimizer,
                     .schedule = &r->optim.schedule.curve,
-                    .total_steps = steps,
+                    .total_steps = oc_budget_steps(&once, (int64_t)ceil((double)t->c.n * epochs), r->batch),
                     .total_seconds = r->budget.minutes * 60,
                     .pos = &t->pos,
                     .save_every = r->save_every,
-                    .max_skipped = 25,
                     .output = &t->run.output,
                     .ctx = t,
                     .step = text_step,

@@ -352,26 +352,16 @@ static oc_status train_vision(vision_run *v, oc_error *err) {
     OC_TRY(open_buffers(v, err));
     OC_TRY(open_loader(v, err));
     OC_TRY(reserve(v, err));
-    v->optimizer = (oc_optimizer){.compute = v->run.compute,
-                                  .opt = {.beta1 = r->optim.beta1,
-                                          .beta2 = r->optim.beta2,
-                                          .eps = r->optim.eps,
-                                          .weight_decay = r->optim.weight_decay,
-                                          .clip = r->optim.clip}};
+    v->optimizer = (oc_optimizer){.compute = v->run.compute, .opt = oc_optimizer_settings(&r->optim)};
     OC_TRY(add_ranges(v, err));
-    int64_t units = oc_loader_units_per_epoch(v->loader);
-    int64_t steps = r->budget.minutes > 0 ? 0
-                    : r->budget.steps > 0 ? r->budget.steps
-                                          : oc_steps_of_epochs(units, v->B, r->budget.epochs);
     oc_loop loop = {.label = "pretrain vision",
                     .name = "pretrain_vision",
                     .optimizer = &v->optimizer,
                     .schedule = &r->optim.schedule.curve,
-                    .total_steps = steps,
+                    .total_steps = oc_budget_steps(&r->budget, oc_loader_units_per_epoch(v->loader), v->B),
                     .total_seconds = r->budget.minutes * 60,
                     .pos = &v->pos,
                     .save_every = r->save_every,
-                    .max_skipped = 25,
                     .output = &v->run.output,
                     .ctx = v,
                     .step = siglip_step,

@@ -183,9 +183,19 @@ void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixtu
     lo->text.tokens_per_image = cfg->has_vision && cfg->has_text ? oc_config_tokens_per_image(cfg) : 1;
 }
 
-int64_t oc_steps_of_epochs(int64_t units, int batch, double epochs) {
+int64_t oc_budget_steps(const oc_recipe_budget *b, int64_t units, int batch) {
+    if (b->minutes > 0) return 0;
+    if (b->steps > 0) return b->steps;
     int64_t per_epoch = (units + batch - 1) / batch;
-    return (int64_t)ceil((double)per_epoch * (epochs > 0 ? epochs : 1) - 1e-6);
+    return (int64_t)ceil((double)per_epoch * (b->epochs > 0 ? b->epochs : 1) - 1e-6);
+}
+
+oc_optimizer_options oc_optimizer_settings(const oc_recipe_optim *o) {
+    return (oc_optimizer_options){.beta1 = o->beta1,
+                                  .beta2 = o->beta2,
+                                  .eps = o->eps,
+                                  .weight_decay = o->weight_decay,
+                                  .clip = o->clip};
 }
 
 /* ---- Configurations of fresh towers ---------------------------------------------------------------------------------- */

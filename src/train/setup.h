@@ -41,8 +41,10 @@ void oc_mixture_close(oc_mixture *m);
 /* Loader options that follow from recipe and model; the caller adds batch sizes and template. */
 void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixture *mix, const oc_config *cfg);
 
-/* Optimizer steps of so many passes (0: one) over `units` samples; the last step of an epoch takes what is left of it. */
-int64_t oc_steps_of_epochs(int64_t units, int batch, double epochs);
+/* Optimizer steps of a budget over `units` samples, 0: by the clock. The last step of an epoch takes what is left of it. */
+int64_t oc_budget_steps(const oc_recipe_budget *b, int64_t units, int batch);
+/* AdamW as the recipe wants it, without average. */
+oc_optimizer_options oc_optimizer_settings(const oc_recipe_optim *o);
 
 /* Fill one half of a configuration from the recipe's sizes. The vocabulary is the tokenizer's, padded to a multiple of 64. */
 void oc_config_new_vision(oc_config *c, const oc_recipe_new_vision *v);

@@ -10,7 +10,7 @@
 #include "model/spans.h"
 #include "train/stage.h"
 
-enum { MAX_SKIPPED_IN_A_ROW = 25, SEED_WEIGHTS = 0x77 };
+enum { SEED_WEIGHTS = 0x77 };
 
 /* ---- 1. The model -------------------------------------------------------------------------------------------------- */
 
@@ -119,10 +119,7 @@ static oc_status reserve(oc_stage_run *s, oc_error *err) {
 }
 
 int64_t oc_stage_total_steps(const oc_stage_run *s) {
-    const oc_recipe_budget *b = &s->stage->budget;
-    if (b->minutes > 0) return 0;
-    if (b->steps > 0) return b->steps;
-    return oc_steps_of_epochs(oc_loader_units_per_epoch(s->loader), s->stage->batch, b->epochs);
+    return oc_budget_steps(&s->stage->budget, oc_loader_units_per_epoch(s->loader), s->stage->batch);
 }
 
 /* Gradients of one whole batch, as a sum over its labels: how many these are is known after the last micro-batch, so that
@@ -240,17 +237,12 @@ static oc_status open_stage(oc_stage_run *s, const char *resumed, oc_error *err)
     OC_TRY(oc_stage_open_loader(s, err));
     memcpy(s->m->train, s->train, sizeof s->m->train); /* what the plan of activations depends on */
     OC_TRY(check_memory(s, err));
-    OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false},
-                                err)); /* moments start anew in each stage */
+    /* Moments start anew in each stage. */
+    OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err));
     OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
     OC_TRY(open_ema(s, err));
-    s->optimizer = (oc_optimizer){.compute = s->run->compute,
-                                  .opt = {.beta1 = st->optim.beta1,
-                                          .beta2 = st->optim.beta2,
-                                          .eps = st->optim.eps,
-                                          .weight_decay = st->optim.weight_decay,
-                                          .clip = st->optim.clip,
-                                          .ema = st->ema}};
+    s->optimizer = (oc_optimizer){.compute = s->run->compute, .opt = oc_optimizer_settings(&st->optim)};
+    s->optimizer.opt.ema = st->ema;
     OC_TRY(oc_optimizer_add_model(&s->optimizer, s->m, lr, s->ema, false, err));
     if (resumed) {
         oc_state_buffer buffers[MAX_BUFFERS];
@@ -272,7 +264,6 @@ static oc_status run_stage(oc_stage_run *s, const char *resumed, oc_error *err) 
                     .total_seconds = s->stage->budget.minutes * 60,
                     .pos = &s->pos,
                     .save_every = s->stage->save_every,
-                    .max_skipped = MAX_SKIPPED_IN_A_ROW,
                     .output = &s->run->output,
                     .ctx = s,
                     .step = batch_step,

@@ -40,9 +40,9 @@ typedef struct oc_train_options {
      * the ones to be judged (averaged ones with ema); its arena may be reserved anew. */
     oc_status (*evaluate)(void *ctx, oc_vlm *m, const oc_tokenizer *tokenizer, const oc_recipe *recipe,
                           const oc_position *pos, const oc_train_output *output, oc_error *err);
-    void (*done)(void *ctx, const char *name, const oc_position *pos, double loss,
-                 oc_compute *c); /* see oc_train_output */
-    void *ctx;            /* of both */
+    /* See oc_train_output. */
+    void (*done)(void *ctx, const char *name, const oc_position *pos, double loss, oc_compute *c);
+    void *ctx; /* of both */
 } oc_train_options;
 
 oc_status oc_train_run(const oc_recipe *recipe, const oc_train_options *opt, oc_error *err);

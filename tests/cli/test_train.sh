@@ -104,6 +104,13 @@ fails "no output folder" 1 "--out DIR" "$program" train recipe.yaml
 sed 's|data/human.json|data/none.json|' recipe.yaml >bad.yaml
 fails "no data" 1 "data/none.json" "$program" train bad.yaml --out y --quiet
 fails "no data, dry run" 1 "data/none.json" "$program" train bad.yaml --dry-run
+# a record that does not say where its picture goes; sequences that max_length cuts
+sed 's|<image>\\n||' data/recap.json >data/unplaced.json
+sed 's|{json: data/recap.json}\]}$|{json: data/unplaced.json}]}|; s|max_length: 128, train|max_length: 110, train|' recipe.yaml >unplaced.yaml
+fails "no <image>" 1 "fix_placeholders" "$program" train unplaced.yaml --stages 1 --out unplaced --quiet
+sed 's|unplaced.json}|unplaced.json, fix_placeholders: true}|' unplaced.yaml >placed.yaml
+"$program" train placed.yaml --stages 1 --out placed >/dev/null 2>err || fail "fix_placeholders: $(cat err)"
+has "cut sequences" "$(cat err)" "sequences lost their end to max_length (110 tokens)"
 fails "unknown number" 2 "--stages" "$program" train recipe.yaml --stages -1 --out x
 fails "dry pretraining" 2 "--dry-run is about" "$program" pretrain text recipe.yaml --dry-run --out x
 [ -e x ] && fail "a failed command left a folder"

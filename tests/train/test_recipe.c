@@ -64,7 +64,7 @@ static void every_key(void **state) {
     assert_string_equal(d->prompt, "What is this, for $5?");
     assert_int_equal(d->sampling, OC_RECIPE_SAMPLE_FIRST);
     assert_true(d->sampling_is_part && d->sampling_n == 0.1 && d->weight == 2);
-    assert_true(d->lowercase && !strcmp(d->split, "val"));
+    assert_true(d->lowercase && d->fix_placeholders && !strcmp(d->split, "val"));
     d = oc_recipe_dataset_at(&s->datasets, 1);
     assert_int_equal(d->kind, OC_RECIPE_DATA_LLAVA);
     assert_string_equal(d->images, OC_TEST_DATA "/recipe/../photos/jpg"); /* from data.images */
