@@ -1,9 +1,10 @@
 /* Speed of the matrix products at the shapes of a small and of the full model, per engine, beside the
  * register peak of the same moment: bench_gemm [--threads N] [--only TEXT] [--seconds S] [--weights bf16]
  *
- * Each figure is the best and the median of repetitions of about 30 ms that alternate between the engines, so
- * that a neighbour on the same cores disturbs them alike. A line is one product: what it is, N tokens x rows
- * x cols, GFLOP/s and share of the peak. */
+ * Each figure is the best and the median of repetitions of about 30 ms that alternate between the engines and the
+ * loop that measures the peak, so that a neighbour on the same cores disturbs them alike. A line is one product: what it
+ * is, N tokens x rows x cols, GFLOP/s, and the share of the peak: the median of the repetitions, each against the peak
+ * beside it. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,9 +66,9 @@ static double seconds_of(const oc_compute *c) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* GFLOP/s of multiply-adds on registers alone, all threads; 0 where this program has no loop for the
- * processor. */
-static double peak(const oc_compute *c, oc_dtype t) {
+/* GFLOP/s of multiply-adds on registers alone, all threads, the best of some times; 0 where this program has no loop for
+ * the processor. */
+static double peak(const oc_compute *c, oc_dtype t, int times) {
     double flops = 0, best = 1e30;
 #if defined(__x86_64__)
     const oc_cpu_features *f = &oc_cpu_of(c)->features;
@@ -78,14 +79,14 @@ static double peak(const oc_compute *c, oc_dtype t) {
         loop = peak_f32, flops = 32;
     else if (f->avx2)
         loop = peak_avx2, flops = 16;
-    for (int r = 0; loop && r < 8; r++) {
+    for (int r = 0; loop && r < times; r++) {
         double start = seconds_of(c);
 #pragma omp parallel num_threads(c->threads)
         loop();
         best = fmin(best, seconds_of(c) - start);
     }
 #else
-    OC_UNUSED(t);
+    OC_UNUSED(t), OC_UNUSED(times);
 #endif
     return flops * PEAK_CHAINS * PEAK_LOOPS * c->threads / best / 1e9;
 }
@@ -139,6 +140,7 @@ typedef struct run {
     oc_gemm g;
     oc_epilogue e;
     double best[OC_GEMM_ENGINES], median[OC_GEMM_ENGINES]; /* seconds */
+    double share[OC_GEMM_ENGINES];                         /* of the register peak */
 } run;
 
 static void *random_matrix(size_t n, oc_dtype t) {
@@ -167,9 +169,9 @@ static double once(run *r, oc_gemm_engine engine, int times) {
     return (seconds_of(r->c) - start) / times;
 }
 
-static void measure(run *r, double seconds) {
+static void measure(run *r, double gflop, double seconds) {
     enum { MAX = 64 };
-    static double v[OC_GEMM_ENGINES][MAX];
+    static double v[OC_GEMM_ENGINES][MAX], share[OC_GEMM_ENGINES][MAX];
     int times[OC_GEMM_ENGINES] = {0}, n = 0;
     double spent = oc_now();
     for (int e = 0; e < OC_GEMM_ENGINES; e++) {
@@ -178,19 +180,23 @@ static void measure(run *r, double seconds) {
         times[e] = OC_MAX(1, (int)(0.03 / once(r, (oc_gemm_engine)e, 1)));
     }
     do {
-        for (int e = 0; e < OC_GEMM_ENGINES; e++)
+        for (int e = 0; e < OC_GEMM_ENGINES; e++) {
+            double limit = peak(r->c, r->g.t, 4);
             v[e][n] = times[e] ? once(r, (oc_gemm_engine)e, times[e]) : INFINITY;
+            share[e][n] = gflop / v[e][n] / limit;
+        }
         n++;
     } while (n < MAX && (n < 3 || oc_now() - spent < seconds));
     for (int e = 0; e < OC_GEMM_ENGINES; e++) {
         qsort(v[e], (size_t)n, sizeof(double), by_value);
+        qsort(share[e], (size_t)n, sizeof(double), by_value);
+        r->share[e] = share[e][n / 2];
         r->best[e] = v[e][0];
         r->median[e] = v[e][n / 2];
     }
 }
 
-static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype w_type, double limit,
-                    double seconds) {
+static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype w_type, double seconds) {
     size_t N = (size_t)s->N, rows = (size_t)s->rows, cols = (size_t)s->cols;
     void *x = random_matrix(N * cols, t), *y = random_matrix(N * rows, t),
          *master = random_matrix(rows * cols, w == BWD_W ? OC_F32 : w_type);
@@ -230,15 +236,15 @@ static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype 
                         .ldc = cols,
                         .accumulate = true};
     r.g.t = t;
-    measure(&r, seconds);
     double gflop = 2e-9 * (double)N * (double)rows * (double)cols;
+    measure(&r, gflop, seconds);
     printf("%-17s %-8s %-4s %5d x%7d x%5d ", s->name, what_name[w], oc_dtype_name(t), s->N, s->rows, s->cols);
     for (int e = 0; e < OC_GEMM_ENGINES; e++)
         if (isinf(r.best[e]))
             printf("  %19s", "");
         else
             printf("  %6.1f %6.1f %3.0f%%%c", gflop / r.median[e], gflop / r.best[e],
-                   100 * gflop / r.best[e] / limit, e == (int)oc_gemm_choose(c, &r.g) ? '*' : ' ');
+                   100 * r.share[e], e == (int)oc_gemm_choose(c, &r.g) ? '*' : ' ');
     printf("\n");
     fflush(stdout);
     c->ops.matrix_free(c, m);
@@ -322,10 +328,10 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    printf("%s\nGFLOP/s: median, best, share of the register peak by the best, *: chosen\n",
+    printf("%s\nGFLOP/s: median, best, share of the register peak, *: chosen\n",
            oc_compute_describe(c));
     for (int t = 0; t < 2; t++) {
-        double limit = peak(c, t ? OC_BF16 : OC_F32);
+        double limit = peak(c, t ? OC_BF16 : OC_F32, 8);
         printf("register peak %s %.1f GFLOP/s %30s blocked %15s dots %13s oneDNN\n", t ? "bf16" : "f32",
                limit, "", "", "");
         for (size_t i = 0; i < OC_COUNT(shapes); i++)
@@ -333,7 +339,7 @@ int main(int argc, char **argv) {
                 char label[128];
                 snprintf(label, sizeof label, "%s %s %s", shapes[i].name, what_name[w], t ? "BF16" : "F32");
                 if (strstr(label, only))
-                    product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, w_type, limit, seconds);
+                    product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, w_type, seconds);
             }
         for (int tokens = 1; tokens <= 8 && strstr("decode", only); tokens++)
             decode(c, tokens, 151936, 896, t ? OC_BF16 : OC_F32);

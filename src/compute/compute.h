@@ -11,7 +11,8 @@
  * Sizes. N packed tokens (rows), C channels, F hidden width of an MLP, NH/NKV query/key-value heads, HS head size,
  * V vocabulary. Tensors are row-major; `ld` arguments are row strides in elements. Index arithmetic is size_t.
  * Threads. Kernels split by index, so results do not depend on the number of threads, and are bit-identical from run
- * to run for the same thread count. Reductions have a fixed order.
+ * to run for the same thread count. Reductions have a fixed order. (Backend "portable" multiplies with oneDNN, whose
+ * sums may depend on the number of threads.)
  * Callers check shapes; kernels return void and never allocate except oc_matrix creation and per-thread scratch that
  * is kept in the oc_compute. */
 #ifndef OC_COMPUTE_COMPUTE_H

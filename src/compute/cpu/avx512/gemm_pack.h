@@ -12,6 +12,8 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
+enum { OC_GEMM_PANEL = 64 }; /* columns of a panel */
+
 /* Lanes 0..n-1 of 16; n may be negative or larger than 16. */
 static inline __mmask16 lanes(int n) {
     return (__mmask16)(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u);

@@ -7,30 +7,56 @@
 #include "compute/cpu/simd/gelu.h"
 #include "compute/cpu/simd/vec.h"
 
-/* One row: n sums of columns col.., whose tensors of type t begin at element `at`. */
-OC_INLINE void finish_row(const oc_gemm *g, size_t at, int col, size_t n, const float *sums, oc_dtype t) {
-    static const oc_epilogue none;
-    const oc_epilogue *e = g->e ? g->e : &none;
-    const void *add = g->accumulate ? g->c : e->residual;
-    V_EACH(j, k, 0, n, {
+/* Where one row's sums go. Copies, so that no store can be taken for a change of them. */
+typedef struct finish_to {
+    const float *bias; /* from the first column on, or NULL */
+    const void *add;   /* residual, or C itself; or NULL */
+    void *pre_act, *c; /* the former or NULL */
+    size_t at, n;      /* of the first element in the tensors; of sums */
+} finish_to;
+
+OC_INLINE void finish_span(const finish_to f, const float *sums, oc_act act, bool bias, bool add, oc_dtype t) {
+    V_EACH(j, k, 0, f.n, {
         vf v = v_load(sums + j); /* rows of sums are whole vectors */
-        if (e->bias) v = v + v_get(e->bias + col, j, k, OC_F32);
-        if (e->pre_act) v_put(e->pre_act, at + j, k, v, t);
-        v = act_value(v, e->act, t);
-        if (add) v = v + v_get(add, at + j, k, t);
-        v_put(g->c, at + j, k, v, t);
+        if (bias) v = v + v_get(f.bias, j, k, OC_F32);
+        if (f.pre_act) v_put(f.pre_act, f.at + j, k, v, t);
+        v = act_value(v, act, t);
+        if (add) v = v + v_get(f.add, f.at + j, k, t);
+        v_put(f.c, f.at + j, k, v, t);
     });
+}
+
+OC_INLINE void finish_row(const finish_to f, const float *sums, oc_act act, oc_dtype t) {
+    if (f.bias && f.add)
+        finish_span(f, sums, act, true, true, t);
+    else if (f.bias)
+        finish_span(f, sums, act, true, false, t);
+    else if (f.add)
+        finish_span(f, sums, act, false, true, t);
+    else
+        finish_span(f, sums, act, false, false, t);
+}
+
+OC_INLINE void finish_rows(finish_to f, int rows, size_t ldc, const float *sums, size_t ld, oc_act act, oc_dtype t) {
+    for (int i = 0; i < rows; i++, f.at += ldc, sums += ld) finish_row(f, sums, act, t);
 }
 
 /* Rows row.., columns col.. of C from their sums (stride ld). */
 static void finish(const oc_gemm *g, int row, int col, int rows, int cols, const float *sums, size_t ld) {
-    for (size_t i = 0; i < (size_t)rows; i++) {
-        size_t at = ((size_t)row + i) * g->ldc + (size_t)col;
-        if (g->c_type == OC_BF16)
-            finish_row(g, at, col, (size_t)cols, sums + i * ld, OC_BF16);
-        else
-            finish_row(g, at, col, (size_t)cols, sums + i * ld, OC_F32);
-    }
+    static const oc_epilogue none;
+    const oc_epilogue *e = g->e ? g->e : &none;
+    const finish_to f = {.bias = e->bias ? e->bias + col : NULL,
+                         .add = g->accumulate ? g->c : e->residual,
+                         .pre_act = e->pre_act,
+                         .c = g->c,
+                         .at = (size_t)row * g->ldc + (size_t)col,
+                         .n = (size_t)cols};
+    if (e->act == OC_ACT_GELU_TANH)
+        OC_BY_TYPE(g->c_type, finish_rows, f, rows, g->ldc, sums, ld, OC_ACT_GELU_TANH);
+    else if (e->act == OC_ACT_GELU_ERF)
+        OC_BY_TYPE(g->c_type, finish_rows, f, rows, g->ldc, sums, ld, OC_ACT_GELU_ERF);
+    else
+        OC_BY_TYPE(g->c_type, finish_rows, f, rows, g->ldc, sums, ld, OC_ACT_NONE);
 }
 
 /* See oc_gemm_softmax. */
@@ -49,13 +75,11 @@ static void softmax_piece(void *p, oc_dtype t, const float *z, int n, float *max
     vf highest = first;
     V_EACH(j, k, 0, (size_t)n, {
         vf v = v_get(z, j, k, OC_F32);
-        if (k < VL)
-            v = v + (first - v_first(first, k)); /* what lies behind the last one counts as the first */
+        if (k < VL) v = v + (first - v_first(first, k)); /* what lies behind the last one counts as the first */
         highest = v_max(highest, v);
     });
     *max = v_highest(highest);
-    *sum = t == OC_BF16 ? exponentials(p, z, (size_t)n, *max, OC_BF16)
-                        : exponentials(p, z, (size_t)n, *max, OC_F32);
+    *sum = t == OC_BF16 ? exponentials(p, z, (size_t)n, *max, OC_BF16) : exponentials(p, z, (size_t)n, *max, OC_F32);
 }
 
 static void softmax_scale(void *p, oc_dtype t, int n, float factor) {

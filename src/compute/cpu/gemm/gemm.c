@@ -39,6 +39,7 @@ static const oc_gemm_kernel *kernel_of(const oc_compute *c, oc_dtype t) {
     const oc_cpu_features *f = &oc_cpu_of(c)->features;
     if (t == OC_BF16 && f->avx512_bf16) return &oc_avx512bf16_gemm;
     if (f->avx512) return &oc_avx512_gemm;
+    if (f->avx2) return &oc_avx2_gemm;
 #else
     OC_UNUSED(c), OC_UNUSED(t);
 #endif
@@ -138,10 +139,12 @@ const oc_gemm_softmax *oc_gemm_softmax_of(const oc_compute *c, oc_dtype t) {
 
 /* Rows up to which it is better to read W in place: packing it costs as much as about 13 rows, the sums over
  * lanes as much as about 60 more elements of k (bench_gemm "few rows"). W of another type is converted once
- * per 6 rows. */
-static int few_rows(const oc_gemm *g) {
+ * per 6 rows. With AVX2 the dots reach half of the speed of the blocked product and the limit is the kernel's. */
+static int few_rows(const oc_compute *c, const oc_gemm *g) {
     enum { AT_LEAST = 6, OTHER_TYPE = OC_GEMM_FEW / 2 };
-    return OC_MIN(OC_MAX(g->k / 5, AT_LEAST), g->b.type == g->t ? OC_GEMM_FEW : OTHER_TYPE);
+    const oc_gemm_kernel *kernel = kernel_of(c, g->t);
+    int most = kernel ? kernel->few : OC_GEMM_FEW;
+    return OC_MIN(OC_MAX(g->k / 5, AT_LEAST), g->b.type == g->t ? most : OC_MIN(most, OTHER_TYPE));
 }
 
 bool oc_gemm_can(const oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {
@@ -151,7 +154,7 @@ bool oc_gemm_can(const oc_compute *c, const oc_gemm *g, oc_gemm_engine engine) {
 }
 
 oc_gemm_engine oc_gemm_choose(const oc_compute *c, const oc_gemm *g) {
-    if (g->m <= few_rows(g) && oc_gemm_can(c, g, OC_GEMM_DOTS)) return OC_GEMM_DOTS;
+    if (g->m <= few_rows(c, g) && oc_gemm_can(c, g, OC_GEMM_DOTS)) return OC_GEMM_DOTS;
     bool tiles = g->t == OC_BF16 && oc_cpu_of(c)->features.amx;
     return oc_gemm_can(c, g, OC_GEMM_BLOCKED) && !tiles ? OC_GEMM_BLOCKED : OC_GEMM_DNNL;
 }

@@ -24,7 +24,7 @@ typedef struct oc_gemm_operand {
 typedef void (*oc_gemm_sink)(void *context, int row, int col, int rows, int cols, const float *sums,
                              size_t ld);
 
-enum { OC_GEMM_PANEL = 64, OC_GEMM_GROUP = 256, OC_GEMM_SLACK = 16 };
+enum { OC_GEMM_GROUP = 256, OC_GEMM_SLACK = 16 };
 
 typedef struct oc_gemm {
     int m, n, k; /* all > 0 */
@@ -112,13 +112,25 @@ extern const oc_gemm_softmax oc_gemm_softmax_portable; /* epilogue.c */
 
 /* ---- The blocked product (blocked.c) and the kernels that it runs on ------------------------------- */
 
-/* A panel is the packed form of 64 columns of B (or rows of A): [units][64] of 4 bytes, 64-byte aligned, a
+/* How a kernel wants products to be cut, which depends on its registers and on the caches it was measured with. */
+typedef struct oc_gemm_cut {
+    int rows;     /* of a task, at most */
+    int units;    /* of k per block, at most */
+} oc_gemm_cut;
+
+enum { OC_GEMM_FEW = 128 };
+
+/* A panel is the packed form of `panel` columns of B (or rows of A): [units][panel] of 4 bytes, 64-byte aligned, a
  * unit being `unit` elements that follow each other in k. Columns and elements past the end are zero. */
 typedef struct oc_gemm_kernel {
     const char *name;
     oc_dtype type; /* of packed elements, and of A where it is read in place */
     int unit;      /* elements of k per 4 bytes: 1 (f32), 2 (bf16) */
-    /* C[rows,cols] = (add: C +) A[rows,units] B[units,cols]; rows <= 6, cols <= 64. Unit (i, u) of A is at
+    int panel;     /* OC_GEMM_GROUP is a multiple */
+    int few;       /* rows of A up to which dots may be better than packing; OC_GEMM_FEW at most */
+    bool asks;     /* prefetch the rows of A and C that come next: the processor does not see them coming */
+    oc_gemm_cut in_place, packed; /* by what happens to A; the latter's rows are a multiple of `panel` */
+    /* C[rows,cols] = (add: C +) A[rows,units] B[units,cols]; rows <= 6, cols <= panel. Unit (i, u) of A is at
      * a + i * a_row + u * a_unit bytes, b is a panel. c is written in its columns only. */
     void (*tile)(int rows, int cols, int units, const char *a, size_t a_row, size_t a_unit, const char *b,
                  float *c, size_t ldc, bool add);
@@ -138,10 +150,9 @@ typedef struct oc_gemm_kernel {
 void oc_gemm_blocked(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g);
 
 /* A few rows times W^T, W read in place (few.c): B transposed, m at most OC_GEMM_FEW, no sink. */
-enum { OC_GEMM_FEW = 128 };
 void oc_gemm_few(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm *g);
 
-extern const oc_gemm_kernel oc_avx512_gemm, oc_avx512bf16_gemm; /* x86-64 only */
+extern const oc_gemm_kernel oc_avx2_gemm, oc_avx512_gemm, oc_avx512bf16_gemm; /* x86-64 only */
 
 /* ---- Epilogues without vector instructions of their own (epilogue.c) ------------------------------- */
 
