@@ -14,6 +14,7 @@ const oc_gemm_kernel oc_avx2_gemm = {
     .asks = true,
     .in_place = {.rows = 192, .units = 256},
     .packed = {.rows = 192, .units = 256},
+    .shared_bytes = 1 << 20,
     .tile = tile,
     .pack = pack,
     .finish = finish,

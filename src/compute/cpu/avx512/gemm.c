@@ -78,6 +78,7 @@ const oc_gemm_kernel oc_avx512_gemm = {
     .few = OC_GEMM_FEW,
     .in_place = {.rows = 288, .units = 576},
     .packed = {.rows = 256, .units = 256},
+    .shared_bytes = 8 << 20,
     .tile = tile,
     .pack = pack,
     .finish = finish,

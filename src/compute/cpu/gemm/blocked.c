@@ -31,7 +31,6 @@ enum {
     ROWS_MIN = 48, /* of a task */
     LINE = 64,     /* bytes */
     KEEP_BYTES = 8 << 20,
-    SHARED_BYTES = 8 << 20,
     CHUNK = 512, /* tokens, at least and in steps, of a gradient whose panels exceed that */
 };
 
@@ -263,7 +262,7 @@ void oc_gemm_blocked(oc_compute *c, const oc_gemm_kernel *kernel, const oc_gemm 
         return;
     }
     /* Gradient of the weights: as many tokens at a time as the shared panels may have. */
-    int chunk = (int)(SHARED_BYTES / ((size_t)OC_MIN(g->m, g->n) * oc_dtype_size(kernel->type)));
+    int chunk = (int)(kernel->shared_bytes / ((size_t)OC_MIN(g->m, g->n) * oc_dtype_size(kernel->type)));
     chunk = OC_MAX(chunk / CHUNK * CHUNK, CHUNK);
     for (int k0 = 0; k0 < g->k; k0 += chunk) {
         oc_gemm part = *g;

@@ -39,14 +39,19 @@ OC_INLINE void pack_transposed(float *out, const oc_gemm_operand *from, int k0, 
         }
 }
 
+enum { PACK_AHEAD = 16 }; /* rows; a panel's part of a row is too short for the processor to see a stream in it */
+
+/* The addresses asked for may lie past the end of the matrix: a prefetch cannot fault. */
 OC_INLINE void pack_rows(float *out, const oc_gemm_operand *from, int k0, int units, int j0, int cols, oc_dtype type,
                          oc_dtype t) {
-    size_t at = (size_t)k0 * from->ld + (size_t)j0;
-    if (cols == PANEL)
-        for (int u = 0; u < units; u++, at += from->ld, out += PANEL) UNROLL
-    for (int j = 0; j < PANEL; j += VL) v_store(out + j, read_as(from->p, at + (size_t)j, VL, type, t));
-    else for (int u = 0; u < units; u++, at += from->ld, out += PANEL) for (int j = 0; j < cols; j += VL)
-        v_store(out + j, read_as(from->p, at + (size_t)j, (size_t)OC_MIN(VL, cols - j), type, t));
+    size_t at = (size_t)k0 * from->ld + (size_t)j0, ahead = PACK_AHEAD * from->ld * oc_dtype_size(type);
+    for (int u = 0; u < units; u++, at += from->ld, out += PANEL) {
+        __builtin_prefetch((const char *)oc_at(from->p, at, type) + ahead, 0, 2);
+        if (cols == PANEL) UNROLL
+        for (int j = 0; j < PANEL; j += VL) v_store(out + j, read_as(from->p, at + (size_t)j, VL, type, t));
+        else for (int j = 0; j < cols; j += VL)
+            v_store(out + j, read_as(from->p, at + (size_t)j, (size_t)OC_MIN(VL, cols - j), type, t));
+    }
 }
 
 OC_INLINE void pack_any(float *out, const oc_gemm_operand *from, int k0, int units, int j0, int cols, oc_dtype type,

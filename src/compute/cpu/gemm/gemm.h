@@ -130,6 +130,7 @@ typedef struct oc_gemm_kernel {
     int few;       /* rows of A up to which dots may be better than packing; OC_GEMM_FEW at most */
     bool asks;     /* prefetch the rows of A and C that come next: the processor does not see them coming */
     oc_gemm_cut in_place, packed; /* by what happens to A; the latter's rows are a multiple of `panel` */
+    size_t shared_bytes; /* of the panels that all threads read, of a gradient of the weights: k is cut there */
     /* C[rows,cols] = (add: C +) A[rows,units] B[units,cols]; rows <= 6, cols <= panel. Unit (i, u) of A is at
      * a + i * a_row + u * a_unit bytes, b is a panel. c is written in its columns only. */
     void (*tile)(int rows, int cols, int units, const char *a, size_t a_row, size_t a_unit, const char *b,
