@@ -146,7 +146,7 @@ typedef struct image_pass {
 static image_pass image_layout(vision_run *v, oc_arena *a, int images) {
     image_pass p = {0};
     size_t M = (size_t)images * (size_t)oc_vision_patches(&v->vision.cfg.vision), C = (size_t)v->heads.C;
-    oc_vision_layout(&v->vision.vision, a, images, OC_PASS_BACKWARD_W);
+    oc_vision_layout(&v->vision.vision, a, images, OC_PASS_BACKWARD_W, 0);
     p.normed = oc_push(a, v->run.dtype, M, C);
     p.d_normed = oc_push(a, v->run.dtype, M, C);
     p.dx = oc_push(a, v->run.dtype, M, C);
@@ -204,7 +204,7 @@ static text_pass text_layout(vision_run *v, oc_arena *a, int N, int B) {
     text_pass p = {0};
     size_t C = (size_t)v->heads.Ct;
     oc_dtype t = v->run.dtype;
-    oc_decoder_layout(&v->text.decoder, a, N, OC_PASS_BACKWARD_W);
+    oc_decoder_layout(&v->text.decoder, a, N, OC_PASS_BACKWARD_W, 0);
     p.rows = oc_push(a, t, (size_t)B, C);
     p.normed = oc_push(a, t, (size_t)B, C);
     p.d_normed = oc_push(a, t, (size_t)B, C);
