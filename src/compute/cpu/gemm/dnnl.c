@@ -144,14 +144,14 @@ static oc_gemm_view view_of(const oc_gemm *g) { return g->b.trans ? OC_GEMM_FORW
 static pack *new_pack(const oc_gemm_dnnl *d, const oc_gemm *g) {
     dnnl_memory_desc_t a, b, c;
     dnnl_dims_t dims = {g->k, g->n};
+    pack *p = oc_alloc(sizeof *p);
+    if (!p) oc_compute_give_up(d->compute, sizeof *p);
     int32_t type = type_of(g->t);
     describe(&a, PACK_ROWS, g->k, type, g->k, false);
     describe(&c, PACK_ROWS, g->n, type, g->n, false);
     CHECK(dnnl_memory_desc_init_by_tag(&b, 2, dims, (dnnl_data_type_t)type, dnnl_format_tag_any));
     dnnl_primitive_desc_t pd;
     CHECK(matmul(&pd, d, &a, &b, NULL, &c, false));
-    pack *p = oc_alloc(sizeof *p);
-    if (!p) oc_compute_give_up(d->compute, sizeof *p); /* the descriptor is lost, some hundred bytes */
     p->md = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     dnnl_primitive_desc_destroy(pd);
     size_t bytes = dnnl_memory_desc_get_size(&p->md);
