@@ -11,8 +11,8 @@
 #include "train/setup.h"
 
 typedef struct corpus {
-    oc_ids ids;     /* all texts, one after the other */
-    size_t *start;  /* [n + 1] */
+    oc_ids ids;    /* all texts, one after the other */
+    size_t *start; /* [n + 1] */
     size_t n, capacity;
 } corpus;
 
@@ -164,7 +164,12 @@ static oc_status text_step(void *ctx, oc_step_result *r, oc_error *err) {
     double sum = 0;
     for (int i = 0; i < t->r->batch; i += t->micro) {
         fill_batch(t, text + i, OC_MIN(t->micro, t->r->batch - i));
-        oc_loss l = oc_vlm_loss(&t->m, &t->batch, labels ? 1.0f / (float)labels : 0);
+        oc_loss l;
+        oc_status st = oc_vlm_try_loss(&l, &t->m, &t->batch, labels ? 1.0f / (float)labels : 0, err);
+        if (st != OC_OK) {
+            oc_free(text);
+            return st;
+        }
         sum += l.sum;
         correct += l.correct;
         r->samples += t->batch.n_seq;
@@ -246,6 +251,7 @@ static oc_status train_text(text_run *t, oc_error *err) {
                     .total_seconds = r->budget.minutes * 60,
                     .pos = &t->pos,
                     .save_every = r->save_every,
+                    .max_skipped = t->run.recipe->max_skipped,
                     .output = &t->run.output,
                     .ctx = t,
                     .step = text_step,

@@ -20,7 +20,10 @@ typedef struct heads {
 } heads;
 
 /* Where each lies in the buffer. */
-static size_t image_w(const heads *h) { (void)h; return 0; }
+static size_t image_w(const heads *h) {
+    (void)h;
+    return 0;
+}
 static size_t image_b(const heads *h) { return (size_t)h->D * (size_t)h->C; }
 static size_t text_w(const heads *h) { return image_b(h) + (size_t)h->D; }
 static size_t text_b(const heads *h) { return text_w(h) + (size_t)h->D * (size_t)h->Ct; }
@@ -248,11 +251,36 @@ static void text_bwd(vision_run *v, const text_pass *pass) {
     c->ops.embedding_bwd(c, oc_params_grad(&m->params, m->embed), b->token, pass->dx, b->N, C, m->cfg.text.vocab, m->t);
 }
 
+typedef struct siglip_pass {
+    vision_run *v;
+    const oc_batch *b;
+    double loss;
+    int matches;
+} siglip_pass;
+
+static void run_pass(void *ctx) {
+    siglip_pass *p = ctx;
+    vision_run *v = p->v;
+    const oc_batch *b = p->b;
+    heads *h = &v->heads;
+    int B = b->n_seq;
+    image_pass image = image_fwd(v, b);
+    text_pass text = text_fwd(v);
+    oc_embed_head_fwd(v->z, v->z_norm, v->pooled, h->w + image_w(h), h->w + image_b(h), B, h->C, h->D);
+    oc_embed_head_fwd(v->u, v->u_norm, v->last, h->w + text_w(h), h->w + text_b(h), B, h->Ct, h->D);
+    p->loss = oc_sigmoid_loss(v->dz, v->du, h->g + scale_at(h), h->g + bias_at(h), &p->matches, v->z, v->u,
+                              h->w[scale_at(h)], h->w[bias_at(h)], B, h->D);
+    oc_embed_head_bwd(v->d_pooled, h->g + image_w(h), h->g + image_b(h), v->dz, v->z, v->z_norm, v->pooled,
+                      h->w + image_w(h), B, h->C, h->D);
+    oc_embed_head_bwd(v->d_last, h->g + text_w(h), h->g + text_b(h), v->du, v->u, v->u_norm, v->last, h->w + text_w(h),
+                      B, h->Ct, h->D);
+    image_bwd(v, &image, b->n_images);
+    text_bwd(v, &text);
+}
+
 static oc_status siglip_step(void *ctx, oc_step_result *r, oc_error *err) {
     vision_run *v = ctx;
-    heads *h = &v->heads;
     oc_batch *b;
-    int matches;
     OC_TRY(oc_loader_next(v->loader, &b, &v->pos.data, err));
     int B = b->n_seq;
     if (b->n_images != B || b->n_blocks != B)
@@ -261,23 +289,15 @@ static oc_status siglip_step(void *ctx, oc_step_result *r, oc_error *err) {
             "pretrain_vision: %d texts of a batch show %d images in %d places; every sample must show one image once",
             B, b->n_images, b->n_blocks);
     take_words(v, b);
-    image_pass image = image_fwd(v, b);
-    text_pass text = text_fwd(v);
-    oc_embed_head_fwd(v->z, v->z_norm, v->pooled, h->w + image_w(h), h->w + image_b(h), B, h->C, h->D);
-    oc_embed_head_fwd(v->u, v->u_norm, v->last, h->w + text_w(h), h->w + text_b(h), B, h->Ct, h->D);
-    r->loss = oc_sigmoid_loss(v->dz, v->du, h->g + scale_at(h), h->g + bias_at(h), &matches, v->z, v->u,
-                              h->w[scale_at(h)], h->w[bias_at(h)], B, h->D);
-    oc_embed_head_bwd(v->d_pooled, h->g + image_w(h), h->g + image_b(h), v->dz, v->z, v->z_norm, v->pooled,
-                      h->w + image_w(h), B, h->C, h->D);
-    oc_embed_head_bwd(v->d_last, h->g + text_w(h), h->g + text_b(h), v->du, v->u, v->u_norm, v->last, h->w + text_w(h),
-                      B, h->Ct, h->D);
-    image_bwd(v, &image, b->n_images);
-    text_bwd(v, &text);
-    r->accuracy = (double)matches / B;
+    siglip_pass pass = {.v = v, .b = b};
+    oc_status st = oc_compute_try(v->run.compute, run_pass, &pass, err);
+    oc_loader_release(v->loader, b);
+    OC_TRY(st);
+    r->loss = pass.loss;
+    r->accuracy = (double)pass.matches / B;
     r->samples = B;
     r->tokens = v->words.N + v->vision.vision.M;
     r->labels = B;
-    oc_loader_release(v->loader, b);
     return OC_OK;
 }
 
@@ -362,6 +382,7 @@ static oc_status train_vision(vision_run *v, oc_error *err) {
                     .total_seconds = r->budget.minutes * 60,
                     .pos = &v->pos,
                     .save_every = r->save_every,
+                    .max_skipped = v->run.recipe->max_skipped,
                     .output = &v->run.output,
                     .ctx = v,
                     .step = siglip_step,

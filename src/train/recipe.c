@@ -250,6 +250,11 @@ static const oc_setting recipe_table[] = {
      .kind = SET_BYTES,
      .offset = offsetof(oc_recipe, memory_bytes),
      .help = "a stage that would need more is refused before it starts; default: no limit"},
+    WORD(oc_recipe, "recompute", recompute, "auto|off|on", "auto",
+         "activation checkpointing: layers keep their input alone and are computed again in the backward pass, which takes "
+         "less memory and up to a third more time; auto: for as many layers as `memory` asks for"),
+    INT(oc_recipe, "max_skipped", max_skipped, "1..1000000", "25",
+        "steps with NaN or Inf in loss or gradient are skipped; after so many in a row a run stops, its last checkpoint intact"),
     GROUP(oc_recipe, "model", model, model_table, "where the weights come from"),
     GROUP(oc_recipe, "data", data, data_table, "what all datasets share"),
     LIST(oc_recipe, "stages", stages, stage_table, oc_recipe_stage, "run by `ocellus train`, in this order"),

@@ -10,6 +10,7 @@
 #include "train/settings.h"
 
 typedef enum { OC_RECIPE_DTYPE_AUTO, OC_RECIPE_DTYPE_F32, OC_RECIPE_DTYPE_BF16 } oc_recipe_dtype;
+typedef enum { OC_RECIPE_RECOMPUTE_AUTO, OC_RECIPE_RECOMPUTE_OFF, OC_RECIPE_RECOMPUTE_ON } oc_recipe_recompute;
 typedef enum {
     OC_RECIPE_MASK_CAUSAL,
     OC_RECIPE_MASK_PREFIX,
@@ -196,6 +197,8 @@ typedef struct oc_recipe {
     int seed, threads; /* threads 0: all cores */
     oc_recipe_dtype dtype;
     size_t memory_bytes; /* 0: no limit */
+    oc_recipe_recompute recompute;
+    int max_skipped; /* steps with NaN or Inf in a row */
     oc_recipe_model model;
     oc_recipe_data data;
     oc_list stages; /* of oc_recipe_stage */
