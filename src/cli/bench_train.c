@@ -15,7 +15,7 @@
 enum { PROJECTOR, END_TO_END };
 
 static struct {
-    int preset, stage, dtype, batch, text, threads, steps, warmup, mask, recompute;
+    int preset, stage, dtype, batch, text, threads, steps, warmup, mask, recompute, gradients, moments;
     const char *backend;
     bool json;
 } opt = {.stage = END_TO_END, .steps = 3, .warmup = 1};
@@ -33,6 +33,8 @@ static const oc_option options[] = {
      "which keys a visual token sees; the count of operations is the causal one's"},
     {"--recompute", OPT_ENUM, &opt.recompute, "off|on",
      "activation checkpointing: layers keep their input alone and are computed again in the backward pass"},
+    {"--gradients", OPT_ENUM, &opt.gradients, "f32|bf16", "type of the gradients of linear layers' matrices"},
+    {"--moments", OPT_ENUM, &opt.moments, "f32|bf16", "type of AdamW's moments"},
     {"--steps", OPT_INT, &opt.steps, "1..10000", "steps that are timed"},
     {"--warmup", OPT_INT, &opt.warmup, "0..1000", "steps before"},
     {"--threads", OPT_INT, &opt.threads, "0..1024", "threads; 0: all cores"},
@@ -127,6 +129,7 @@ static oc_status open_bench(bench *b, oc_error *err) {
     OC_TRY(make_batch(b, err));
     memcpy(b->m.train, train, sizeof b->m.train);
     oc_memory_recompute_all(&b->m, opt.recompute);
+    oc_params_narrow(&b->m.params, opt.gradients, opt.moments);
     OC_TRY(predict_memory(b, train, err));
     OC_TRY(oc_vlm_set_trainable(&b->m, train, err));
     b->optimizer =

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/spans.h"
+#include "train/narrow.h"
 
 const char *const oc_role_names[OC_ROLE_COUNT] = {"weights",     "gradients", "moments", "averages", "packed",
                                                   "activations", "scratch",   "batches", "program"};
@@ -58,15 +59,20 @@ static oc_status packed_bytes(size_t *out, const oc_vlm *m, const bool train[OC_
 oc_status oc_memory_parameters(oc_memory *out, const oc_vlm *m, const bool train[OC_PART_COUNT], bool averages,
                                oc_error *err) {
     size_t *bytes = out->bytes;
+    bool any = false;
     bytes[OC_ROLE_WEIGHTS] = bytes[OC_ROLE_GRADIENTS] = bytes[OC_ROLE_MOMENTS] = bytes[OC_ROLE_AVERAGES] = 0;
     for (int i = 0; i < OC_PART_COUNT; i++) {
-        size_t n = m->params.n[i] * sizeof(float);
-        bytes[OC_ROLE_WEIGHTS] += n;
-        if (!train[i]) continue;
-        bytes[OC_ROLE_GRADIENTS] += n;
-        bytes[OC_ROLE_MOMENTS] += 2 * n;
-        if (averages) bytes[OC_ROLE_AVERAGES] += n;
+        const oc_params *p = &m->params;
+        bytes[OC_ROLE_WEIGHTS] += p->n[i] * sizeof(float);
+        if (!train[i] || !p->n[i]) continue;
+        any = true;
+        bytes[OC_ROLE_GRADIENTS] += p->n_g[i] * sizeof(float) + p->n_g16[i] * sizeof(uint16_t);
+        bytes[OC_ROLE_MOMENTS] += 2 * p->n[i] * (p->narrow_moments ? sizeof(uint16_t) : sizeof(float));
+        if (averages) bytes[OC_ROLE_AVERAGES] += p->n[i] * sizeof(float);
     }
+    if (any && m->params.narrow_gradients) bytes[OC_ROLE_GRADIENTS] += OC_PARAMS_DW * sizeof(float);
+    if (any && (m->params.narrow_gradients || m->params.narrow_moments))
+        bytes[OC_ROLE_MOMENTS] += 3 * OC_NARROW_PIECE * sizeof(float);
     return packed_bytes(&bytes[OC_ROLE_PACKED], m, train, err);
 }
 
@@ -107,12 +113,8 @@ static oc_status open_thin(oc_vlm *thin, const oc_vlm *m, const bool train[OC_PA
     c.text.layers = 1;
     OC_TRY(oc_vlm_create(thin, m->compute, &c, m->t, err));
     memcpy(thin->train, train, sizeof thin->train);
-    for (int i = 0; i < OC_PART_COUNT; i++) {
-        if (!train[i] || !thin->params.n[i]) continue;
-        OC_TRY(oc_alloc_for(&thin->params.g[i], thin->params.n[i] * sizeof(float), "the plan", err));
-        memset(thin->params.g[i], 0, thin->params.n[i] * sizeof(float));
-    }
-    return OC_OK;
+    oc_params_narrow(&thin->params, m->params.narrow_gradients, false);
+    return oc_params_alloc_gradients(&thin->params, train, err);
 }
 
 /* Resident bytes, after what was freed went back to the system. */

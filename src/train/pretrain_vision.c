@@ -313,14 +313,14 @@ static int buffers(const vision_run *v, oc_state_buffer b[8]) {
     const oc_params *p = &v->vision.params, *t = &v->text.params;
     const heads *h = &v->heads;
     size_t nv = p->n[OC_PART_VISION], nt = t->n[OC_PART_LM];
-    const oc_state_buffer all[8] = {{"m.vision", p->m[OC_PART_VISION], nv},
-                                    {"v.vision", p->v[OC_PART_VISION], nv},
-                                    {"w.text", t->w[OC_PART_LM], nt},
-                                    {"m.text", t->m[OC_PART_LM], nt},
-                                    {"v.text", t->v[OC_PART_LM], nt},
-                                    {"w.heads", h->w, h->n},
-                                    {"m.heads", h->m, h->n},
-                                    {"v.heads", h->v, h->n}};
+    const oc_state_buffer all[8] = {{"m.vision", p->m[OC_PART_VISION], nv, OC_F32},
+                                    {"v.vision", p->v[OC_PART_VISION], nv, OC_F32},
+                                    {"w.text", t->w[OC_PART_LM], nt, OC_F32},
+                                    {"m.text", t->m[OC_PART_LM], nt, OC_F32},
+                                    {"v.text", t->v[OC_PART_LM], nt, OC_F32},
+                                    {"w.heads", h->w, h->n, OC_F32},
+                                    {"m.heads", h->m, h->n, OC_F32},
+                                    {"v.heads", h->v, h->n, OC_F32}};
     memcpy(b, all, sizeof all);
     return 8;
 }

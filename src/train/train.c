@@ -234,16 +234,21 @@ static oc_status evaluate(void *ctx, oc_error *err) {
 enum { MAX_BUFFERS = 3 * OC_PART_COUNT };
 
 static int state_buffers(const oc_stage_run *s, oc_state_buffer *b) {
+    const oc_params *p = &s->m->params;
     int n = 0;
     for (int i = 0; i < OC_PART_COUNT; i++) {
-        if (!s->train[i] || !s->m->params.n[i]) continue;
-        struct {
+        if (!s->train[i] || !p->n[i]) continue;
+        const oc_dtype moments = p->narrow_moments ? OC_BF16 : OC_F32;
+        const struct {
             const char *role;
-            float *data;
-        } roles[] = {{"m", s->m->params.m[i]}, {"v", s->m->params.v[i]}, {"ema", s->ema[i]}};
+            void *data;
+            oc_dtype t;
+        } roles[] = {{"m", p->m16[i] ? (void *)p->m16[i] : p->m[i], moments},
+                     {"v", p->v16[i] ? (void *)p->v16[i] : p->v[i], moments},
+                     {"ema", s->ema[i], OC_F32}};
         for (size_t k = 0; k < OC_COUNT(roles); k++) {
             if (!roles[k].data) continue;
-            b[n] = (oc_state_buffer){.data = roles[k].data, .n = s->m->params.n[i]};
+            b[n] = (oc_state_buffer){.data = roles[k].data, .n = p->n[i], .t = roles[k].t};
             snprintf(b[n++].name, sizeof b->name, "%s.%s", roles[k].role, oc_part_names[i]);
         }
     }
@@ -381,6 +386,7 @@ oc_status oc_train_run(const oc_recipe *recipe, const oc_train_options *opt, oc_
     oc_status st;
     OC_GO(oc_run_resume(&run, &s.pos, &resumed, err));
     OC_GO(open_model(&m, &run, resumed, err));
+    oc_params_narrow(&m.params, recipe->gradients == OC_RECIPE_STATE_BF16, recipe->moments == OC_RECIPE_STATE_BF16);
     OC_GO(run_stages(&s, resumed, err));
 done:
     oc_free(resumed);
