@@ -9,12 +9,13 @@
 #include "base/signals.h"
 #include "cli/bench.h"
 #include "model/spans.h"
+#include "train/memory.h"
 #include "train/optimizer.h"
 
 enum { PROJECTOR, END_TO_END };
 
 static struct {
-    int preset, stage, dtype, batch, text, threads, steps, warmup, mask;
+    int preset, stage, dtype, batch, text, threads, steps, warmup, mask, recompute, gradients, moments;
     const char *backend;
     bool json;
 } opt = {.stage = END_TO_END, .steps = 3, .warmup = 1};
@@ -30,6 +31,10 @@ static const oc_option options[] = {
     {"--text", OPT_INT, &opt.text, "0..4096", "text tokens a sample; 0: 48 small, 128 full"},
     {"--mask", OPT_ENUM, &opt.mask, "causal|prefix|isolated",
      "which keys a visual token sees; the count of operations is the causal one's"},
+    {"--recompute", OPT_ENUM, &opt.recompute, "off|on",
+     "activation checkpointing: layers keep their input alone and are computed again in the backward pass"},
+    {"--gradients", OPT_ENUM, &opt.gradients, "f32|bf16", "type of the gradients of linear layers' matrices"},
+    {"--moments", OPT_ENUM, &opt.moments, "f32|bf16", "type of AdamW's moments"},
     {"--steps", OPT_INT, &opt.steps, "1..10000", "steps that are timed"},
     {"--warmup", OPT_INT, &opt.warmup, "0..1000", "steps before"},
     {"--threads", OPT_INT, &opt.threads, "0..1024", "threads; 0: all cores"},
@@ -44,6 +49,7 @@ typedef struct bench {
     oc_optimizer optimizer;
     double *wall, *cpu; /* [steps] */
     double loss;
+    oc_memory memory; /* as predicted before the model had any */
 } bench;
 
 /* ---- Operations of a step, as the compared script counts them ------------------------------------------------------ */
@@ -96,6 +102,18 @@ static oc_status make_batch(bench *b, oc_error *err) {
     return st;
 }
 
+/* As `train --dry-run` does it. */
+static oc_status predict_memory(bench *b, const bool train[OC_PART_COUNT], oc_error *err) {
+    const oc_batch_shape s = oc_batch_shape_of(&b->batch);
+    const size_t S = (size_t)b->m.cfg.vision.image_size;
+    OC_TRY(oc_memory_measure_kernels(&b->memory, &b->m, train, &s, err));
+    OC_TRY(oc_memory_parameters(&b->memory, &b->m, train, false, err));
+    b->memory.bytes[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(&b->m, s.tokens, s.images, s.blocks, s.labels, true);
+    b->memory.bytes[OC_ROLE_BATCHES] =
+        (size_t)s.tokens * 5 * sizeof(int32_t) + (size_t)s.images * 3 * S * S * sizeof(float);
+    return OC_OK;
+}
+
 static oc_status open_bench(bench *b, oc_error *err) {
     static const oc_mask mask[] = {OC_MASK_CAUSAL, OC_MASK_PREFIX, OC_MASK_ISOLATED};
     const bool e2e = opt.stage == END_TO_END, train[OC_PART_COUNT] = {e2e, true, e2e};
@@ -105,10 +123,15 @@ static oc_status open_bench(bench *b, oc_error *err) {
     bool bf16 = opt.dtype ? opt.dtype == 2 : oc_compute_has_native_bf16(b->compute);
     oc_bench_config(&c, opt.preset == 1 ? OC_BENCH_FULL : OC_BENCH_SMALL);
     c.mask = mask[opt.mask];
+    b->memory.bytes[OC_ROLE_PROGRAM] = oc_rss_bytes();
     OC_TRY(oc_vlm_create(&b->m, b->compute, &c, bf16 ? OC_BF16 : OC_F32, err));
     oc_bench_fill(&b->m);
-    OC_TRY(oc_vlm_set_trainable(&b->m, train, err));
     OC_TRY(make_batch(b, err));
+    memcpy(b->m.train, train, sizeof b->m.train);
+    oc_memory_recompute_all(&b->m, opt.recompute);
+    oc_params_narrow(&b->m.params, opt.gradients, opt.moments);
+    OC_TRY(predict_memory(b, train, err));
+    OC_TRY(oc_vlm_set_trainable(&b->m, train, err));
     b->optimizer =
         (oc_optimizer){.compute = b->compute, .opt = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8, .weight_decay = 0.01}};
     OC_TRY(oc_optimizer_add_model(&b->optimizer, &b->m, lr, NULL, false, err));
@@ -159,6 +182,13 @@ static oc_status measure(bench *b, oc_error *err) {
 
 /* ---- The result ---------------------------------------------------------------------------------------------------- */
 
+static json_t *memory_json(const oc_memory *m) {
+    json_t *o = json_object();
+    for (int i = 0; i < OC_ROLE_COUNT; i++)
+        json_object_set_new(o, oc_role_names[i], json_integer((json_int_t)m->bytes[i]));
+    return o;
+}
+
 static oc_status print_result(bench *b, oc_error *err) {
     const size_t *n = b->m.params.n_values;
     const char *dtype = b->m.t == OC_BF16 ? "bf16" : "f32";
@@ -169,20 +199,22 @@ static oc_status print_result(bench *b, oc_error *err) {
     if (opt.json)
         return oc_print_json(
             json_pack(
-                "{s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:{s:I, s:I, s:I}, s:f, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:o}",
+                "{s:s, s:s, s:s, s:i, s:i, s:i, s:s, s:s, s:{s:I, s:I, s:I}, s:f, s:o, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:f, s:o}",
                 "preset", opt.preset ? "full" : "small", "stage", STAGE[opt.stage], "dtype", dtype, "batch", opt.batch,
                 "tokens", b->batch.N, "threads", b->compute->threads, "backend", b->compute->ops.name, "mask",
                 oc_mask_names[b->m.cfg.mask], "parameters", "vision", (json_int_t)n[OC_PART_VISION], "projector",
                 (json_int_t)n[OC_PART_PROJECTOR], "lm", (json_int_t)n[OC_PART_LM], "sec_per_step", s, "sec_all", all,
                 "cpu_sec_per_step", cpu, "tokens_per_sec", b->batch.N / s, "tflop_per_step", flops / 1e12, "gflops",
-                flops / s / 1e9, "peak_rss_gib", rss, "loss", b->loss, "operations",
+                flops / s / 1e9, "peak_rss_gib", rss, "predicted_gib", (double)oc_memory_total(&b->memory) / (1 << 30),
+                "memory_bytes", memory_json(&b->memory), "loss", b->loss, "operations",
                 oc_bench_operations(b->compute, opt.steps)),
             err);
     json_decref(all);
     printf("%s, %s, %s, %d samples, %d tokens: %s\n", opt.preset ? "full" : "small", STAGE[opt.stage], dtype, opt.batch,
            b->batch.N, oc_compute_describe(b->compute));
-    printf("%.3f s a step (%.3f s of processor time), %.0f tokens/s, %.1f GFLOP/s, peak memory %.2f GiB\n", s, cpu,
-           b->batch.N / s, flops / s / 1e9, rss);
+    printf(
+        "%.3f s a step (%.3f s of processor time), %.0f tokens/s, %.1f GFLOP/s, peak memory %.2f GiB (predicted: %.2f)\n",
+        s, cpu, b->batch.N / s, flops / s / 1e9, rss, (double)oc_memory_total(&b->memory) / (1 << 30));
     oc_bench_print_operations(b->compute, opt.steps);
     return OC_OK;
 }

@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include <math.h>
 #include <omp.h>
+#include <setjmp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -127,11 +128,58 @@ void *oc_compute_scratch(oc_compute *c, int thread, size_t bytes) {
     scratch_block *b = (scratch_block *)c->scratch + (thread + 1);
     if (b->bytes < bytes || !b->p) {
         oc_free(b->p);
+        b->bytes = 0;
+        if (!(b->p = oc_alloc(bytes))) {
+            OC_ASSERT(!omp_in_parallel());
+            oc_compute_give_up(c, bytes);
+        }
         b->bytes = bytes;
-        b->p = oc_alloc(bytes);
-        OC_ASSERT(b->p != NULL);
     }
     return b->p;
+}
+
+void oc_compute_scratch_threads(oc_compute *c, size_t bytes) {
+    for (int i = 0; i < c->threads; i++) oc_compute_scratch(c, i, bytes);
+}
+
+size_t oc_compute_scratch_bytes(const oc_compute *c) {
+    const scratch_block *b = c->scratch;
+    size_t sum = 0;
+    for (int i = 0; i <= c->threads; i++) sum += b[i].bytes;
+    const oc_cpu *cpu = oc_cpu_of(c);
+    return sum + (cpu->gemm_bytes ? cpu->gemm_bytes(c) : 0);
+}
+
+/* ---- Giving up ----------------------------------------------------------------------------------------- */
+
+/* Kernels return nothing and are called many layers above whoever can act on an error, so the one thing that can go
+ * wrong in them, memory for scratch, leaves by a long jump. Nobody in between owns anything: models and kernels take
+ * their memory from arenas and from blocks that oc_compute keeps. */
+struct oc_compute_try {
+    jmp_buf back;
+    size_t bytes;
+};
+
+_Noreturn void oc_compute_give_up(oc_compute *c, size_t bytes) {
+    OC_ASSERT(c->trying != NULL); /* memory for a kernel ran out, and the caller did not use oc_compute_try */
+    c->trying->bytes = bytes;
+    longjmp(c->trying->back, 1);
+}
+
+oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_error *err) {
+    struct oc_compute_try here = {.bytes = 0}, *outer = c->trying;
+    oc_status st = OC_OK;
+    c->trying = &here;
+    if (setjmp(here.back) == 0) work(ctx);
+    else {
+        oc_profile_gave_up(c);
+        st = oc_fail(err, OC_ERR_NOMEM,
+                     "out of memory: %.1f MiB for the scratch of a kernel; close other programs or choose a smaller batch, "
+                     "micro-batch or model",
+                     (double)here.bytes / (1 << 20));
+    }
+    c->trying = outer;
+    return st;
 }
 
 void oc_cpu_use_threads(const oc_compute *c) { omp_set_num_threads(c->threads); }

@@ -14,7 +14,7 @@
  * to run for the same thread count. Reductions have a fixed order. (Backend "portable" multiplies with oneDNN, whose
  * sums may depend on the number of threads.)
  * Callers check shapes; kernels return void and never allocate except oc_matrix creation and per-thread scratch that
- * is kept in the oc_compute. */
+ * is kept in the oc_compute (and may fail: oc_compute_try). */
 #ifndef OC_COMPUTE_COMPUTE_H
 #define OC_COMPUTE_COMPUTE_H
 
@@ -176,11 +176,18 @@ struct oc_compute {
     void *scratch;  /* of the backend, grown only in oc_compute_reserve-like set-up paths or at first use */
     void *backend;  /* private */
     struct oc_profile *profile; /* compute/profile.h; NULL: not running */
+    struct oc_compute_try *trying; /* the oc_compute_try that is running, or NULL */
 };
 
 /* Fails (OC_ERR_UNSUPPORTED) when a forced backend does not exist on this processor, listing those that do. */
 oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_error *err);
 void oc_compute_close(oc_compute *);
+/* Runs work(ctx), in which operations may be called. OC_ERR_NOMEM when one of them could not have the memory that it works
+ * in: the rest of `work` was then not done, what operations should have written is undefined, and all handles are as good
+ * as before. Outside of such a call that aborts. `work` must own nothing that would be lost when it does not return. */
+oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_error *err);
+/* Memory that operations have taken to work in so far, and keep. */
+size_t oc_compute_scratch_bytes(const oc_compute *c);
 bool oc_compute_has_native_bf16(const oc_compute *); /* multiplies bf16 in hardware: `auto` picks bf16 then */
 const char *oc_compute_describe(const oc_compute *);  /* one line: backend, instruction sets, threads */
 

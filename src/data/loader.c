@@ -428,10 +428,18 @@ static void *worker(void *arg) {
     oc_error err = {0};
     int64_t epoch, begin, end;
     slot *s;
+    oc_trace_name_thread(l->opt.trace, "loader", 0);
     oc_status st = open_workspace(l, &w, &err);
     while (st == OC_OK && (s = plan_batch(l, &w, &epoch, &begin, &end))) {
+        double start = oc_now();
         st = build(l, &w, &s->batch, epoch, begin, end, &err);
         if (st != OC_OK) break;
+        oc_trace_add(l->opt.trace, &(oc_trace_event){.name = "make batch",
+                                                     .category = "loader",
+                                                     .dims = "tokens sequences images labels",
+                                                     .dim = {s->batch.N, s->batch.n_seq, s->batch.n_images,
+                                                             s->batch.n_labels},
+                                                     .start = start});
         pthread_mutex_lock(&l->lock);
         s->state = SLOT_READY;
         pthread_cond_broadcast(&l->changed);

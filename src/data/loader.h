@@ -6,6 +6,7 @@
 #define OC_DATA_LOADER_H
 
 #include "base/rng.h"
+#include "base/trace.h"
 #include "data/dataset.h"
 #include "data/resize.h"
 
@@ -63,6 +64,7 @@ typedef struct oc_loader_options {
     void (*on_bad)(void *ctx, const char *sample,
                    const char *reason); /* called from workers, one at a time; must not call the loader */
     void *on_bad_ctx;
+    oc_trace *trace;           /* one event for each batch that a worker makes; NULL: none */
     oc_image_options image;
     oc_text_options text;
 } oc_loader_options;

@@ -99,14 +99,20 @@ static void share_layer(oc_decoder_layer *l, const oc_decoder_layer *first) {
     l->norm1 = own.norm1, l->norm2 = own.norm2;
 }
 
-void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass) {
+void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass, int recomputed) {
     d->N = N;
     d->pass = pass;
+    d->recomputed = pass == OC_PASS_FORWARD ? 0 : OC_MIN(recomputed, d->cfg->layers);
     size_t n = (size_t)N, C = (size_t)d->cfg->hidden, F = (size_t)d->cfg->mlp;
     d->x_out = oc_push(a, d->t, n, C);
     for (int i = 0; i < d->cfg->layers; i++) {
-        if (i > 0 && pass == OC_PASS_FORWARD) share_layer(&d->layer[i], &d->layer[0]);
-        else layout_layer(d, &d->layer[i], a, i > 0 && pass == OC_PASS_BACKWARD_X ? &d->layer[0] : NULL);
+        oc_decoder_layer *l = &d->layer[i];
+        bool keeps_input = i > 0 && i < d->recomputed;
+        if (keeps_input || (i > 0 && pass == OC_PASS_FORWARD))
+            share_layer(l, &d->layer[0]);
+        else
+            layout_layer(d, l, a, i > 0 && pass == OC_PASS_BACKWARD_X ? &d->layer[0] : NULL);
+        if (keeps_input) l->x = oc_push(a, d->t, n, C);
     }
     d->d_gu = d->d_s = d->d_qkv = d->d_y = NULL;
     if (pass == OC_PASS_FORWARD) return;
@@ -200,8 +206,10 @@ static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_de
     if (r->cache) oc_kv_store(r->cache, i, k, v, ld, r->slot, r->position, N);
     oc_attention a = attention_shape(d, r);
     if (r->attention) record_attention(d, i, l->qkv_x, r);
-    if (r->decode) attend_cache(d, c, i, l->att, l->qkv_x, r);
-    else c->ops.attention_fwd(c, l->att, d->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x, k, v, &a);
+    if (r->decode)
+        attend_cache(d, c, i, l->att, l->qkv_x, r);
+    else
+        c->ops.attention_fwd(c, l->att, d->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x, k, v, &a);
     oc_linear_fwd(c, &l->o, l->x2, l->att, N, OC_ACT_NONE, NULL, l->x);
     tap_layer0(d, i, "l0.norm1", l->y1, cfg->hidden, cfg->hidden);
     tap_layer0(d, i, "l0.q", l->qkv_x, Q, ld);
@@ -209,6 +217,7 @@ static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_de
     tap_layer0(d, i, "l0.v", v, KV, ld);
 }
 
+/* x_next NULL: only what the backward pass reads. */
 static void mlp_block_fwd(oc_decoder *d, oc_compute *c, int i, void *x_next) {
     oc_decoder_layer *l = &d->layer[i];
     const oc_text_config *cfg = d->cfg;
@@ -216,7 +225,7 @@ static void mlp_block_fwd(oc_decoder *d, oc_compute *c, int i, void *x_next) {
                        cfg->eps, d->t);
     oc_linear_fwd(c, &l->gate_up, l->gu, l->y2, d->N, OC_ACT_NONE, NULL, NULL);
     c->ops.swiglu_fwd(c, l->s, l->gu, d->N, cfg->mlp, d->t);
-    oc_linear_fwd(c, &l->down, x_next, l->s, d->N, OC_ACT_NONE, NULL, l->x2);
+    if (x_next) oc_linear_fwd(c, &l->down, x_next, l->s, d->N, OC_ACT_NONE, NULL, l->x2);
     tap_layer0(d, i, "l0.norm2", l->y2, cfg->hidden, cfg->hidden);
 }
 
@@ -257,7 +266,19 @@ static void layer_bwd(oc_decoder *d, oc_compute *c, int i, void *dx, const oc_de
                        t);
 }
 
+/* The activations of a layer whose input alone was kept. Taps have seen them. */
+static void recompute(oc_decoder *d, oc_compute *c, int i, const oc_decoder_rows *rows) {
+    const oc_tap *tap = d->tap;
+    d->tap = NULL;
+    attention_block_fwd(d, c, i, rows);
+    mlp_block_fwd(d, c, i, NULL);
+    d->tap = tap;
+}
+
 void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx, const oc_decoder_rows *rows) {
     OC_ASSERT(d->pass != OC_PASS_FORWARD);
-    for (int i = d->cfg->layers - 1; i >= 0; i--) layer_bwd(d, c, i, dx, rows);
+    for (int i = d->cfg->layers - 1; i >= 0; i--) {
+        if (i < d->recomputed - 1) recompute(d, c, i, rows);
+        layer_bwd(d, c, i, dx, rows);
+    }
 }

@@ -24,6 +24,7 @@ typedef struct oc_decoder {
     /* of the last pass */
     int N;
     oc_pass pass;
+    int recomputed; /* layers [0, recomputed) keep their input alone: layers.h */
     void *x_out;
     void *d_gu, *d_s, *d_qkv, *d_y;
 } oc_decoder;
@@ -37,7 +38,7 @@ typedef struct oc_decoder_rows {
     bool decode;
     float *
         attention; /* with decode, may be NULL: [N, attention_ld], receives how much each row looks at each position of */
-    int attention_ld;   /* its cache, the mean over layers and heads */
+    int attention_ld;         /* its cache, the mean over layers and heads */
     float *attention_scratch; /* [attention_ld] */
 } oc_decoder_rows;
 
@@ -46,7 +47,7 @@ oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, co
 void oc_decoder_close(oc_decoder *d, oc_compute *c);
 void oc_decoder_changed(oc_decoder *d, oc_compute *c);
 
-void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass);
+void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass, int recomputed);
 /* The buffer that takes the input embeddings, T [N, C]. */
 void *oc_decoder_input(oc_decoder *d);
 /* -> residual stream after the last layer, T [N, C]. */

@@ -1,4 +1,10 @@
-/* What the vision encoder and the decoder have in common: how much a pass keeps, taps for tests, scratch planning. */
+/* What the vision encoder and the decoder have in common: how much a pass keeps, taps for tests, scratch planning.
+ *
+ * Activation checkpointing (Chen et al., arXiv 1604.06174), layer by layer: of the layers [0, k) only the input is kept.
+ * They share one set of buffers for everything else, which the backward pass fills again, from the kept input and with
+ * the same kernels, before it needs them: gradients are the same bit for bit. The last of them, k - 1, finds its own
+ * activations still there, so k = 1 is the same as k = 0, and k layers cost k - 1 further forward passes of a layer (less
+ * the last product, whose result is not needed). A pass that keeps nothing (OC_PASS_FORWARD) has nothing to save. */
 #ifndef OC_MODEL_LAYERS_H
 #define OC_MODEL_LAYERS_H
 

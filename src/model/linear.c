@@ -1,5 +1,9 @@
 #include "model/linear.h"
 
+#include <string.h>
+
+static const void *column_of(const void *x, oc_dtype t, size_t col) { return (const char *)x + col * oc_dtype_size(t); }
+
 oc_status oc_linear_open(oc_linear *l, oc_compute *c, const oc_params *p, const char *weight_name,
                          const char *bias_name, int n_fused, oc_dtype t, oc_error *err) {
     *l = (oc_linear){.params = p, .bias = -1};
@@ -37,9 +41,30 @@ void oc_linear_fwd(oc_compute *c, const oc_linear *l, void *y, const void *x, in
     c->ops.linear_fwd(c, y, l->rows, x, l->cols, l->matrix, N, &e);
 }
 
+/* The weights' gradient into bf16: as many rows of it at a time as there is float32 memory for. */
+static void narrow_bwd_w(oc_compute *c, const oc_linear *l, float *db, const void *dy, const void *x, int N,
+                         oc_dtype t) {
+    uint16_t *g = oc_params_grad16(l->params, l->weight);
+    float *dw = l->params->dw;
+    const int most = OC_MAX(1, OC_PARAMS_DW / l->cols);
+    OC_ASSERT(l->cols <= OC_PARAMS_DW);
+    for (int row = 0; row < l->rows; row += most) {
+        int rows = OC_MIN(most, l->rows - row);
+        size_t n = (size_t)rows * (size_t)l->cols, at = (size_t)row * (size_t)l->cols;
+        memset(dw, 0, n * sizeof *dw);
+        c->ops.linear_bwd_w(c, dw, db ? db + row : NULL, column_of(dy, t, (size_t)row), l->rows, x, l->cols, t, N, rows,
+                            l->cols);
+#pragma omp parallel for num_threads(c->threads)
+        for (size_t i = 0; i < n; i++) g[at + i] = oc_f32_to_bf16(oc_bf16_to_f32(g[at + i]) + dw[i]);
+    }
+}
+
 void oc_linear_bwd(oc_compute *c, const oc_linear *l, void *dx, const void *dy, const void *x, int N, oc_dtype t) {
     float *dw = oc_params_grad(l->params, l->weight);
     float *db = l->bias >= 0 ? oc_params_grad(l->params, l->bias) : NULL;
-    if (dw) c->ops.linear_bwd_w(c, dw, db, dy, l->rows, x, l->cols, t, N, l->rows, l->cols);
+    if (dw)
+        c->ops.linear_bwd_w(c, dw, db, dy, l->rows, x, l->cols, t, N, l->rows, l->cols);
+    else if (oc_params_grad16(l->params, l->weight))
+        narrow_bwd_w(c, l, db, dy, x, N, t);
     if (dx) c->ops.linear_bwd_x(c, dx, l->cols, dy, l->rows, l->matrix, N, false);
 }

@@ -54,7 +54,8 @@ static oc_param *add(builder *b, oc_part part, float init_std, int n_dims, const
     return r;
 }
 
-#define SHAPE(...) (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (int[]){__VA_ARGS__}
+#define SHAPE(...)                                                                                                     \
+    (int)(sizeof((int[]){__VA_ARGS__}) / sizeof(int)), (int[]) { __VA_ARGS__ }
 
 static const float ONES = -1.0f;
 
@@ -161,51 +162,108 @@ oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
     }
     if (c->has_text) build_text(&b, &c->text);
     for (int i = 0; i < OC_PART_COUNT; i++) align_part(&b, (oc_part)i);
+    oc_params_narrow(p, false, false);
     if (b.st != OC_OK) oc_params_close(p);
     return b.st;
 }
 
-static oc_status alloc_zeroed(float **out, size_t n, const char *what, oc_part part, oc_error *err) {
+static oc_status alloc_zeroed(void *out, size_t n, size_t size, const char *what, oc_part part, oc_error *err) {
     char text[64];
+    void *p;
     snprintf(text, sizeof text, "the %s of the %s", what, oc_part_names[part]);
-    OC_TRY(oc_alloc_for(out, n * sizeof(float), text, err));
-    memset(*out, 0, n * sizeof(float));
+    OC_TRY(oc_alloc_for(&p, n * size, text, err));
+    memset(p, 0, n * size);
+    memcpy(out, &p, sizeof p);
     return OC_OK;
 }
 
 oc_status oc_params_alloc_weights(oc_params *p, oc_error *err) {
     for (int i = 0; i < OC_PART_COUNT; i++)
-        if (p->n[i]) OC_TRY(alloc_zeroed(&p->w[i], p->n[i], "weights", (oc_part)i, err));
+        if (p->n[i]) OC_TRY(alloc_zeroed(&p->w[i], p->n[i], sizeof(float), "weights", (oc_part)i, err));
     return OC_OK;
 }
 
-static void free_role(float **p) {
-    oc_free(*p);
-    *p = NULL;
+static void free_role(void *role) { /* address of a pointer */
+    void *p;
+    memcpy(&p, role, sizeof p);
+    oc_free(p);
+    p = NULL;
+    memcpy(role, &p, sizeof p);
+}
+
+/* Matrices that oc_linear makes the gradient of: it adds pieces to bf16. The vocabulary's tables receive their gradients
+ * from kernels that add to float32. */
+static bool may_be_narrow(const oc_param *r) { return r->decay && strcmp(r->name, "lm_head.weight"); }
+
+void oc_params_narrow(oc_params *p, bool gradients, bool moments) {
+    p->narrow_gradients = gradients;
+    p->narrow_moments = moments;
+    memcpy(p->n_g, p->n, sizeof p->n_g);
+    memset(p->n_g16, 0, sizeof p->n_g16);
+    if (gradients) memset(p->n_g, 0, sizeof p->n_g);
+    for (int i = 0; i < p->count; i++) {
+        oc_param *r = &p->row[i];
+        const oc_param *before = i > 0 && p->row[i - 1].part == r->part ? r - 1 : NULL;
+        r->narrow = gradients && may_be_narrow(r);
+        r->g_offset = r->offset;
+        if (!gradients) continue;
+        size_t *n = r->narrow ? &p->n_g16[r->part] : &p->n_g[r->part];
+        bool joined = before && before->narrow == r->narrow && before->offset + before->n == r->offset;
+        if (!joined) *n = (*n + 31) / 32 * 32; /* what is one matrix stays one, and lines begin anew for others */
+        r->g_offset = *n;
+        *n += r->n;
+    }
+}
+
+oc_status oc_params_alloc_gradients(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err) {
+    bool any = false;
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        if (!train[i] || !p->n[i]) continue;
+        any = true;
+        if (!p->g[i]) OC_TRY(alloc_zeroed(&p->g[i], p->n_g[i], sizeof(float), "gradients", (oc_part)i, err));
+        if (p->narrow_gradients && !p->g16[i])
+            OC_TRY(alloc_zeroed(&p->g16[i], p->n_g16[i], sizeof(uint16_t), "gradients", (oc_part)i, err));
+    }
+    if (!any || !p->narrow_gradients)
+        free_role(&p->dw);
+    else if (!p->dw)
+        OC_TRY(oc_alloc_for(&p->dw, OC_PARAMS_DW * sizeof(float), "a piece of a gradient", err));
+    return OC_OK;
+}
+
+static oc_status alloc_moments(oc_params *p, int part, oc_error *err) {
+    const size_t n = p->n[part];
+    if (p->narrow_moments) {
+        if (!p->m16[part])
+            OC_TRY(alloc_zeroed(&p->m16[part], n, sizeof(uint16_t), "first moments", (oc_part)part, err));
+        if (p->v16[part]) return OC_OK;
+        return alloc_zeroed(&p->v16[part], n, sizeof(uint16_t), "second moments", (oc_part)part, err);
+    }
+    if (!p->m[part]) OC_TRY(alloc_zeroed(&p->m[part], n, sizeof(float), "first moments", (oc_part)part, err));
+    if (p->v[part]) return OC_OK;
+    return alloc_zeroed(&p->v[part], n, sizeof(float), "second moments", (oc_part)part, err);
+}
+
+static void free_state(oc_params *p, int part) {
+    void *all[] = {&p->g[part], &p->m[part], &p->v[part], &p->g16[part], &p->m16[part], &p->v16[part]};
+    for (size_t i = 0; i < OC_COUNT(all); i++) free_role(all[i]);
 }
 
 oc_status oc_params_set_trainable(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err) {
-    for (int i = 0; i < OC_PART_COUNT; i++) {
-        if (!train[i] || !p->n[i]) {
-            free_role(&p->g[i]);
-            free_role(&p->m[i]);
-            free_role(&p->v[i]);
-            continue;
-        }
-        if (!p->g[i]) OC_TRY(alloc_zeroed(&p->g[i], p->n[i], "gradients", (oc_part)i, err));
-        if (!p->m[i]) OC_TRY(alloc_zeroed(&p->m[i], p->n[i], "first moments", (oc_part)i, err));
-        if (!p->v[i]) OC_TRY(alloc_zeroed(&p->v[i], p->n[i], "second moments", (oc_part)i, err));
-    }
+    for (int i = 0; i < OC_PART_COUNT; i++)
+        if (!train[i] || !p->n[i]) free_state(p, i);
+    OC_TRY(oc_params_alloc_gradients(p, train, err));
+    for (int i = 0; i < OC_PART_COUNT; i++)
+        if (train[i] && p->n[i]) OC_TRY(alloc_moments(p, i, err));
     return OC_OK;
 }
 
 void oc_params_close(oc_params *p) {
     for (int i = 0; i < OC_PART_COUNT; i++) {
         free_role(&p->w[i]);
-        free_role(&p->g[i]);
-        free_role(&p->m[i]);
-        free_role(&p->v[i]);
+        free_state(p, i);
     }
+    free_role(&p->dw);
     oc_free(p->row);
     memset(p, 0, sizeof *p);
 }
@@ -255,6 +313,11 @@ int oc_params_find(const oc_params *p, const char *name) {
 float *oc_params_weight(const oc_params *p, int row) { return p->w[p->row[row].part] + p->row[row].offset; }
 
 float *oc_params_grad(const oc_params *p, int row) {
-    float *g = p->g[p->row[row].part];
-    return g ? g + p->row[row].offset : NULL;
+    const oc_param *r = &p->row[row];
+    return p->g[r->part] && !r->narrow ? p->g[r->part] + r->g_offset : NULL;
+}
+
+uint16_t *oc_params_grad16(const oc_params *p, int row) {
+    const oc_param *r = &p->row[row];
+    return p->g16[r->part] && r->narrow ? p->g16[r->part] + r->g_offset : NULL;
 }

@@ -15,12 +15,14 @@ typedef enum { OC_PART_VISION, OC_PART_PROJECTOR, OC_PART_LM, OC_PART_COUNT } oc
 extern const char *const oc_part_names[OC_PART_COUNT]; /* "vision", "projector", "lm" */
 
 typedef struct oc_param {
-    char name[112];   /* canonical name: vision_tower.*, multi_modal_projector.*, language_model.*, lm_head.weight */
+    char name[112]; /* canonical name: vision_tower.*, multi_modal_projector.*, language_model.*, lm_head.weight */
     oc_part part;
     int n_dims;
     int shape[4];
     size_t offset, n; /* floats, within the part's buffers */
     bool decay;       /* weight decay applies: matrices except embeddings and position tables */
+    size_t g_offset;  /* of the gradient, within g or g16 */
+    bool narrow;      /* the gradient is bf16, in g16 */
     bool unused;      /* kept in files, takes no part in the network (post_layernorm, layers above the feature layer) */
     float init_std;   /* of a fresh model: 0 = zeros, < 0 = ones */
 } oc_param;
@@ -28,16 +30,26 @@ typedef struct oc_param {
 typedef struct oc_params {
     oc_param *row;
     int count, capacity;
-    size_t n[OC_PART_COUNT];        /* floats per part, tensors padded to 16 */
-    size_t n_values[OC_PART_COUNT]; /* parameters per part, without padding */
-    float *w[OC_PART_COUNT];        /* weights; NULL where the model lacks the part */
-    float *g[OC_PART_COUNT];        /* gradients, NULL where frozen */
+    size_t n[OC_PART_COUNT];                    /* floats per part, tensors padded to 16 */
+    size_t n_values[OC_PART_COUNT];             /* parameters per part, without padding */
+    float *w[OC_PART_COUNT];                    /* weights; NULL where the model lacks the part */
+    float *g[OC_PART_COUNT];                    /* gradients, NULL where frozen */
     float *m[OC_PART_COUNT], *v[OC_PART_COUNT]; /* AdamW moments, NULL where frozen */
+    /* With bf16 state (oc_params_narrow): gradients of the matrices of linear layers are in g16, everything else in g, both
+     * by g_offset; without it, g_offset is offset. Moments of all rows are in m16, v16, by offset, and m, v are NULL. */
+    bool narrow_gradients, narrow_moments;
+    size_t n_g[OC_PART_COUNT], n_g16[OC_PART_COUNT]; /* elements of g and g16 */
+    uint16_t *g16[OC_PART_COUNT], *m16[OC_PART_COUNT], *v16[OC_PART_COUNT];
+    float *dw; /* [OC_PARAMS_DW]: a piece of a matrix's gradient before it is added to g16; NULL without */
 } oc_params;
+
+enum { OC_PARAMS_DW = 1 << 22 };
 
 /* The table of a configuration; no memory for values yet. */
 oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err);
 oc_status oc_params_alloc_weights(oc_params *p, oc_error *err); /* zeroed */
+/* bf16 instead of float32 for what the next oc_params_set_trainable allocates; nothing is allocated now. */
+void oc_params_narrow(oc_params *p, bool gradients, bool moments);
 /* Gradients and moments for the parts that are trainable, and none for the others (freed). Both zeroed when new. */
 oc_status oc_params_set_trainable(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err);
 void oc_params_close(oc_params *p);
@@ -47,6 +59,9 @@ void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]
 
 int oc_params_find(const oc_params *p, const char *canonical_name); /* row or -1 */
 float *oc_params_weight(const oc_params *p, int row);
-float *oc_params_grad(const oc_params *p, int row); /* NULL when frozen */
+float *oc_params_grad(const oc_params *p, int row);      /* NULL when frozen, or in bf16 */
+uint16_t *oc_params_grad16(const oc_params *p, int row); /* NULL when frozen, or in float32 */
+/* Zeroed gradients of the parts that are trainable and have none yet, without moments. */
+oc_status oc_params_alloc_gradients(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err);
 
 #endif

@@ -93,25 +93,35 @@ static void layout_layer(const oc_vision *v, oc_vision_layer *l, oc_arena *a) {
     l->lse = oc_push(a, OC_F32, M, (size_t)v->cfg->heads);
 }
 
+/* All buffers of `first`, with the layer's own parameters. */
+static void share_layer(oc_vision_layer *l, const oc_vision_layer *first) {
+    oc_vision_layer own = *l;
+    *l = *first;
+    l->qkv = own.qkv, l->out = own.out, l->fc1 = own.fc1, l->fc2 = own.fc2;
+    l->norm1 = own.norm1, l->norm2 = own.norm2;
+}
+
 /* A frozen encoder has nothing below it that could be trained, so BACKWARD_X does not occur here. */
-void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass) {
+void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass, int recomputed) {
     size_t C = (size_t)v->cfg->hidden, P = (size_t)v->cfg->patch_size;
     OC_ASSERT(pass != OC_PASS_BACKWARD_X);
     v->images = images;
     v->M = images * oc_vision_patches(v->cfg);
     v->pass = pass;
+    v->recomputed = pass == OC_PASS_FORWARD ? 0 : OC_MIN(recomputed, v->layers_used);
     size_t M = (size_t)v->M;
     v->lo = oc_push(a, OC_I32, M, 1);
     v->hi = oc_push(a, OC_I32, M, 1);
     v->patches = oc_push(a, v->t, M, 3 * P * P);
     v->x_out = oc_push(a, v->t, M, C);
     for (int i = 0; i < v->layers_used; i++) {
-        if (pass == OC_PASS_FORWARD && i > 0) {
-            oc_vision_layer own = v->layer[i];
-            v->layer[i] = v->layer[0]; /* share the buffers, keep the parameters */
-            v->layer[i].qkv = own.qkv, v->layer[i].out = own.out, v->layer[i].fc1 = own.fc1, v->layer[i].fc2 = own.fc2;
-            v->layer[i].norm1 = own.norm1, v->layer[i].norm2 = own.norm2;
-        } else layout_layer(v, &v->layer[i], a);
+        oc_vision_layer *l = &v->layer[i];
+        bool keeps_input = i > 0 && i < v->recomputed;
+        if (keeps_input || (i > 0 && pass == OC_PASS_FORWARD))
+            share_layer(l, &v->layer[0]);
+        else
+            layout_layer(v, l, a);
+        if (keeps_input) l->x = oc_push(a, v->t, M, C);
     }
     v->d_mlp = v->d_qkv = v->d_y = NULL;
     if (pass == OC_PASS_FORWARD) return;
@@ -139,6 +149,7 @@ static void tap_layer0(const oc_vision *v, int i, const char *name, const void *
     if (i == 0) oc_tap_show(v->tap, name, x, v->M, v->cfg->hidden, v->cfg->hidden, v->t);
 }
 
+/* x_next NULL: only what the backward pass reads. */
 static void layer_fwd(oc_vision *v, oc_compute *c, int i, void *x_next) {
     oc_vision_layer *l = &v->layer[i];
     const oc_params *p = v->params;
@@ -156,7 +167,15 @@ static void layer_fwd(oc_vision *v, oc_compute *c, int i, void *x_next) {
                          oc_params_weight(p, l->norm2 + 1), M, C, v->cfg->eps, t);
     tap_layer0(v, i, "l0.norm2", l->y2);
     oc_linear_fwd(c, &l->fc1, l->h, l->y2, M, v->cfg->act, l->h_pre, NULL);
-    oc_linear_fwd(c, &l->fc2, x_next, l->h, M, OC_ACT_NONE, NULL, l->x2);
+    if (x_next) oc_linear_fwd(c, &l->fc2, x_next, l->h, M, OC_ACT_NONE, NULL, l->x2);
+}
+
+/* The activations of a layer whose input alone was kept. Taps have seen them. */
+static void recompute(oc_vision *v, oc_compute *c, int i) {
+    const oc_tap *tap = v->tap;
+    v->tap = NULL;
+    layer_fwd(v, c, i, NULL);
+    v->tap = tap;
 }
 
 void *oc_vision_fwd(oc_vision *v, oc_compute *c, const float *pixels) {
@@ -206,7 +225,10 @@ static void layer_bwd(oc_vision *v, oc_compute *c, int i, void *dx) {
 
 void oc_vision_bwd(oc_vision *v, oc_compute *c, void *dx) {
     OC_ASSERT(v->pass == OC_PASS_BACKWARD_W);
-    for (int i = v->layers_used - 1; i >= 0; i--) layer_bwd(v, c, i, dx);
+    for (int i = v->layers_used - 1; i >= 0; i--) {
+        if (i < v->recomputed - 1) recompute(v, c, i);
+        layer_bwd(v, c, i, dx);
+    }
     float *dpos = oc_params_grad(v->params, v->position);
     if (dpos) c->ops.position_add_bwd(c, dpos, dx, v->M, oc_vision_patches(v->cfg), v->cfg->hidden, v->t);
     oc_linear_bwd(c, &v->patch, NULL, dx, v->patches, v->M, v->t);

@@ -24,6 +24,7 @@ typedef struct oc_vision {
     /* activations of the last pass */
     int M, images;
     oc_pass pass;
+    int recomputed; /* layers [0, recomputed) keep their input alone: layers.h */
     void *patches, *x_out;
     int32_t *lo, *hi;
     void *d_mlp, *d_qkv, *d_y;
@@ -34,8 +35,9 @@ oc_status oc_vision_open(oc_vision *v, oc_compute *c, const oc_config *cfg, cons
 void oc_vision_close(oc_vision *v, oc_compute *c);
 void oc_vision_changed(oc_vision *v, oc_compute *c);
 
-/* Takes this pass's memory from the arena (also when only planning). */
-void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass);
+/* Takes this pass's memory from the arena (also when only planning). recomputed: layers whose activations are made again
+ * in the backward pass (layers.h). */
+void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass, int recomputed);
 /* pixels [images, 3, S, S] f32 -> features T [M, hidden], valid until the arena is reset. After oc_vision_layout. */
 void *oc_vision_fwd(oc_vision *v, oc_compute *c, const float *pixels);
 /* dx T [M, hidden]: gradient of the features; overwritten. Adds the parameters' gradients. */

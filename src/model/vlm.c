@@ -49,6 +49,11 @@ oc_status oc_vlm_set_trainable(oc_vlm *m, const bool train[OC_PART_COUNT], oc_er
     return oc_params_set_trainable(&m->params, train, err);
 }
 
+int oc_vlm_layers(const oc_vlm *m, oc_part part) {
+    if (part == OC_PART_VISION && m->cfg.has_vision) return m->vision.layers_used;
+    return part == OC_PART_LM && m->cfg.has_text ? m->cfg.text.layers : 0;
+}
+
 void oc_vlm_weights_changed(oc_vlm *m, const bool parts[OC_PART_COUNT]) {
     if (parts[OC_PART_VISION] && m->cfg.has_vision) oc_vision_changed(&m->vision, m->compute);
     if (parts[OC_PART_PROJECTOR] && m->projector.cfg) oc_projector_changed(&m->projector, m->compute);
@@ -75,7 +80,7 @@ static void layout(oc_vlm *m, oc_arena *a, int tokens, int images, int blocks, i
     const size_t N = (size_t)tokens, L = (size_t)labels;
     memset(r, 0, sizeof *r);
     if (images > 0 && m->cfg.has_vision)
-        oc_vision_layout(&m->vision, a, images, part_pass(m, OC_PART_VISION, backward));
+        oc_vision_layout(&m->vision, a, images, part_pass(m, OC_PART_VISION, backward), m->recomputed[OC_PART_VISION]);
     if (!m->cfg.has_text) return;
     const size_t C = (size_t)m->cfg.text.hidden;
     r->embed_id = oc_push(a, OC_I32, N, 1);
@@ -90,7 +95,7 @@ static void layout(oc_vlm *m, oc_arena *a, int tokens, int images, int blocks, i
         r->d_visual = backward ? oc_push(a, m->t, (size_t)r->n_visual, C) : NULL;
         r->d_feature_rows = backward ? oc_push(a, m->t, (size_t)images * (size_t)per_image, C) : NULL;
     }
-    oc_decoder_layout(&m->decoder, a, tokens, part_pass(m, OC_PART_LM, backward));
+    oc_decoder_layout(&m->decoder, a, tokens, part_pass(m, OC_PART_LM, backward), m->recomputed[OC_PART_LM]);
     r->label_row = oc_push(a, OC_I32, L, 1);
     r->target = oc_push(a, OC_I32, L, 1);
     r->labelled = oc_push(a, m->t, L, C);
@@ -235,7 +240,7 @@ void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, con
 
 void *oc_vlm_encode_images(oc_vlm *m, const float *pixels, int images) {
     oc_arena_pop(&m->arena, 0);
-    oc_vision_layout(&m->vision, &m->arena, images, OC_PASS_FORWARD);
+    oc_vision_layout(&m->vision, &m->arena, images, OC_PASS_FORWARD, 0);
     return oc_vision_fwd(&m->vision, m->compute, pixels);
 }
 
@@ -305,4 +310,23 @@ oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale) {
     oc_tap_show(&m->decoder_tap, "grad_embeds", r->dx, b->N, C, C, m->t);
     embed_bwd(m, b, r->dx);
     return loss;
+}
+
+typedef struct loss_call {
+    oc_vlm *m;
+    const oc_batch *b;
+    float scale;
+    oc_loss out;
+} loss_call;
+
+static void call_loss(void *ctx) {
+    loss_call *l = ctx;
+    l->out = oc_vlm_loss(l->m, l->b, l->scale);
+}
+
+oc_status oc_vlm_try_loss(oc_loss *out, oc_vlm *m, const oc_batch *b, float scale, oc_error *err) {
+    loss_call l = {.m = m, .b = b, .scale = scale};
+    OC_TRY(oc_compute_try(m->compute, call_loss, &l, err));
+    *out = l.out;
+    return OC_OK;
 }

@@ -21,9 +21,12 @@ typedef struct oc_vlm {
     oc_vision vision;
     oc_projector projector;
     oc_decoder decoder;
-    oc_linear head;      /* [V, C]; the embedding table where tied */
-    int embed, norm;     /* parameter rows */
+    oc_linear head;  /* [V, C]; the embedding table where tied */
+    int embed, norm; /* parameter rows */
     bool train[OC_PART_COUNT];
+    int recomputed
+        [OC_PART_COUNT]; /* layers whose activations are made again in the backward pass (layers.h); set freely
+                                    * between passes, before oc_vlm_reserve. The projector has no layers */
     oc_arena arena;
     oc_tap vision_tap, decoder_tap; /* for tests and pictures */
     struct oc_vlm_rows {            /* of the last pass, from the arena */
@@ -44,6 +47,9 @@ void oc_vlm_close(oc_vlm *m);
 /* What is trainable from now on; allocates and frees gradients and moments. */
 oc_status oc_vlm_set_trainable(oc_vlm *m, const bool train[OC_PART_COUNT], oc_error *err);
 
+/* Layers of a part that activation checkpointing is about: those that a pass goes through. */
+int oc_vlm_layers(const oc_vlm *m, oc_part part);
+
 /* The weights were changed (by an optimizer step or by loading): packed copies are remade at their next use. */
 void oc_vlm_weights_changed(oc_vlm *m, const bool parts[OC_PART_COUNT]);
 
@@ -54,14 +60,18 @@ oc_status oc_vlm_reserve(oc_vlm *m, int tokens, int images, int blocks, int labe
 size_t oc_vlm_arena_bytes(const oc_vlm *m, int tokens, int images, int blocks, int labels, bool backward);
 
 typedef struct oc_loss {
-    double sum;      /* of -log p(label) over labelled rows */
-    int n, correct;  /* labelled rows, and how many had the label as the most probable token */
+    double sum;     /* of -log p(label) over labelled rows */
+    int n, correct; /* labelled rows, and how many had the label as the most probable token */
 } oc_loss;
 
 /* Forward over the batch (its lo, hi filled), loss, and if scale > 0 the gradient of scale * sum(loss), added to the
  * gradients of the trainable parts. With scale = 1 / (labels of the whole accumulated batch) micro-batches add up to the
  * gradient of the undivided batch. */
 oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale);
+
+/* The same, where a kernel that has no memory to work in is an error and not the end of the program. The gradients are then
+ * undefined; a later call may succeed. */
+oc_status oc_vlm_try_loss(oc_loss *out, oc_vlm *m, const oc_batch *b, float scale, oc_error *err);
 
 /* Forward only. Decoder output T [N, C] before the final norm, valid until the next pass. kv (may be NULL) receives
  * keys and values, slot[n] says where row n belongs. */

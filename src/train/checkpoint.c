@@ -47,11 +47,11 @@ static oc_status save_buffers(const char *dir, const oc_state_buffer *buffers, i
     oc_status st = info ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
     for (int i = 0; info && i < n; i++)
         info[i] = (oc_tensor_info){.name = buffers[i].name,
-                                   .dtype = OC_F32,
+                                   .dtype = buffers[i].t,
                                    .n_dims = 1,
                                    .shape = {(int64_t)buffers[i].n},
                                    .data = buffers[i].data,
-                                   .bytes = buffers[i].n * sizeof(float)};
+                                   .bytes = buffers[i].n * oc_dtype_size(buffers[i].t)};
     if (st == OC_OK) st = oc_safetensors_save(path, info, (size_t)n, NULL, 0, err);
     oc_free(info);
     oc_free(path);
@@ -109,8 +109,10 @@ oc_status oc_checkpoint_find(const char *dir, char **found, oc_error *err) {
         char *candidate, *file;
         OC_TRY(suffixed(&candidate, dir, suffix[i], err));
         oc_status st = joined(&file, candidate, POSITION, err);
-        if (st == OC_OK && oc_file_exists(file)) *found = candidate;
-        else oc_free(candidate);
+        if (st == OC_OK && oc_file_exists(file))
+            *found = candidate;
+        else
+            oc_free(candidate);
         oc_free(file);
         OC_TRY(st);
     }
@@ -132,7 +134,9 @@ static oc_status read_count(const json_t *o, const char *key, int64_t max, int64
 
 static oc_status read_position(oc_position *p, const json_t *o, const char *where, oc_error *err) {
     int64_t version, stage, seed;
-    struct { const char *key; int64_t *out, max;
+    struct {
+        const char *key;
+        int64_t *out, max;
     } counts[] = {
         {"version", &version, 1},
         {"stage", &stage, 1 << 20},
@@ -180,7 +184,11 @@ oc_status oc_checkpoint_load_buffers(const char *found, const oc_state_buffer *b
         else if (oc_tensor_elements(t) != buffers[i].n)
             st = oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" has %zu values, %zu were expected; was the recipe changed?",
                          path, buffers[i].name, oc_tensor_elements(t), buffers[i].n);
-        else st = oc_tensor_to_f32(t, buffers[i].data, err);
+        else if (t->dtype != buffers[i].t)
+            st = oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is %s, %s was expected; was the recipe's `moments` changed?",
+                         path, buffers[i].name, oc_dtype_name(t->dtype), oc_dtype_name(buffers[i].t));
+        else
+            memcpy(buffers[i].data, t->data, t->bytes);
     }
     oc_safetensors_close(file);
     oc_free(path);

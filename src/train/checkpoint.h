@@ -1,7 +1,7 @@
 /* Checkpoints: everything from which a run goes on bit for bit.
  *
  *   DIR/                    model folder as oc_weights_save writes it (float32), with the tokenizer
- *   DIR/training.safetensors   named float buffers: moments, averages, heads that the model folder does not hold
+ *   DIR/training.safetensors   named buffers, float32 or bf16: moments, averages, heads that the model folder does not hold
  *   DIR/training.json          where the run stands
  *
  * A checkpoint is written beside its place (DIR.new) and renamed; the one before is kept as DIR.old until then. So at
@@ -14,21 +14,22 @@
 
 /* Where a run stands: the next step of the stage to be done, and what it has seen so far. */
 typedef struct oc_position {
-    int stage;             /* index in the recipe */
-    int64_t step;          /* optimizer steps of this stage done, skipped ones included */
-    int64_t updates;       /* without the skipped ones: AdamW's step count */
+    int stage;       /* index in the recipe */
+    int64_t step;    /* optimizer steps of this stage done, skipped ones included */
+    int64_t updates; /* without the skipped ones: AdamW's step count */
     int64_t skipped;
     int64_t samples, tokens, labels; /* of this stage */
     oc_loader_position data;
-    double seconds;        /* spent in this stage */
-    double total_seconds;  /* and in the stages before */
+    double seconds;       /* spent in this stage */
+    double total_seconds; /* and in the stages before */
     uint64_t seed;
 } oc_position;
 
 typedef struct oc_state_buffer {
     char name[64];
-    float *data;
+    void *data; /* [n] of type t */
     size_t n;
+    oc_dtype t; /* OC_F32 (0) or OC_BF16 */
 } oc_state_buffer;
 
 /* model may be NULL (state buffers only). tokenizer_dir: a folder whose tokenizer files are copied, or NULL. */

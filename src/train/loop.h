@@ -3,6 +3,7 @@
 #ifndef OC_TRAIN_LOOP_H
 #define OC_TRAIN_LOOP_H
 
+#include "base/trace.h"
 #include "train/checkpoint.h"
 #include "train/optimizer.h"
 #include "train/run_log.h"
@@ -23,11 +24,11 @@ typedef struct oc_train_output {
     void *ctx;
     oc_run_log *log;
     oc_tensorboard *tensorboard;
-    int every;   /* steps between log lines */
-    bool quiet;  /* no progress bar */
+    int every;       /* steps between log lines */
+    bool quiet;      /* no progress bar */
+    oc_trace *trace; /* is written to DIR/NAME.trace.json, by the loop's name, when a loop ends, and begins anew */
+    const char *trace_dir;
 } oc_train_output;
-
-enum { OC_LOOP_MAX_SKIPPED = 25 }; /* steps with NaN or Inf in a row that end a run */
 
 typedef struct oc_loop {
     const char *label; /* "stage 2 projector" */
@@ -37,7 +38,9 @@ typedef struct oc_loop {
     int64_t total_steps;  /* 0: by the clock */
     double total_seconds; /* with total_steps 0 */
     oc_position *pos;     /* continued from, and kept up to date */
-    int save_every;       /* steps; 0: only when interrupted */
+    int save_every;       /* steps; 0: only when interrupted. After a step with NaN or Inf nothing is saved until one
+                           * went well again: a checkpoint always holds weights whose loss was finite */
+    int max_skipped;      /* steps with NaN or Inf in a row that end the run */
     const oc_train_output *output;
     void *ctx;
     /* Accumulates the gradients of one whole batch. */
@@ -49,8 +52,8 @@ typedef struct oc_loop {
     oc_status (*evaluate)(void *ctx, oc_error *err);
 } oc_loop;
 
-/* OC_ERR_INTERRUPTED after a checkpoint when a signal came; OC_ERR_DIVERGED after OC_LOOP_MAX_SKIPPED
- * steps that could not be used. */
+/* OC_ERR_INTERRUPTED after a checkpoint when a signal came; OC_ERR_DIVERGED after max_skipped steps in a
+ * row that could not be used. */
 oc_status oc_loop_run(oc_loop *l, oc_error *err);
 
 #endif

@@ -3,7 +3,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "train/narrow.h"
+
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
+    if (oc_range_is_narrow(r) && !o->piece)
+        OC_TRY(oc_alloc_for(&o->piece, 3 * OC_NARROW_PIECE * sizeof(float), "the optimizer", err));
     if (o->n_ranges == o->capacity) {
         int capacity = o->capacity ? 2 * o->capacity : 64;
         oc_range *p = oc_realloc(o->range, (size_t)o->n_ranges * sizeof *p, (size_t)capacity * sizeof *p);
@@ -23,14 +27,17 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
         if (!p->g[r->part] || (r->unused && !with_unused)) continue;
         oc_range *last = o->n_ranges ? &o->range[o->n_ranges - 1] : NULL;
         float *w = p->w[r->part] + r->offset;
-        if (last && last->w + last->n == w && last->decay == r->decay) {
+        if (last && last->w + last->n == w && last->decay == r->decay && !last->g16 == !r->narrow) {
             last->n += r->n;
             continue;
         }
         oc_range range = {.w = w,
-                          .g = p->g[r->part] + r->offset,
-                          .m = p->m[r->part] + r->offset,
-                          .v = p->v[r->part] + r->offset,
+                          .g = oc_params_grad(p, i),
+                          .g16 = oc_params_grad16(p, i),
+                          .m = p->m[r->part] ? p->m[r->part] + r->offset : NULL,
+                          .v = p->v[r->part] ? p->v[r->part] + r->offset : NULL,
+                          .m16 = p->m16[r->part] ? p->m16[r->part] + r->offset : NULL,
+                          .v16 = p->v16[r->part] ? p->v16[r->part] + r->offset : NULL,
                           .ema = ema && ema[r->part] ? ema[r->part] + r->offset : NULL,
                           .n = r->n,
                           .lr = lr[r->part],
@@ -42,7 +49,9 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
 
 void oc_optimizer_close(oc_optimizer *o) {
     oc_free(o->range);
+    oc_free(o->piece);
     o->range = NULL;
+    o->piece = NULL;
     o->n_ranges = o->capacity = 0;
 }
 
@@ -61,7 +70,7 @@ static void update_ema(oc_optimizer *o) {
 bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale) {
     oc_compute *c = o->compute;
     double sq = 0;
-    for (int i = 0; i < o->n_ranges; i++) sq += c->ops.sum_squares(c, o->range[i].g, o->range[i].n);
+    for (int i = 0; i < o->n_ranges; i++) sq += oc_narrow_sum_squares(o, &o->range[i]);
     o->last_norm = sqrt(sq) * scale;
     bool finite = isfinite(o->last_norm) && isfinite(loss);
     if (finite) {
@@ -77,13 +86,21 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale
                           .decay = r->decay ? (float)o->opt.weight_decay : 0,
                           .grad_scale = (float)(clip * scale),
                           .step = (int)o->step};
-            c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
+            if (oc_range_is_narrow(r))
+                oc_narrow_adamw(o, i, &a);
+            else
+                c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
         }
         if (o->opt.ema > 0) update_ema(o);
     } else {
         o->skipped++;
         o->skipped_in_a_row++;
     }
-    for (int i = 0; i < o->n_ranges; i++) memset(o->range[i].g, 0, o->range[i].n * sizeof(float));
+    for (int i = 0; i < o->n_ranges; i++) {
+        if (o->range[i].g16)
+            memset(o->range[i].g16, 0, o->range[i].n * sizeof(uint16_t));
+        else
+            memset(o->range[i].g, 0, o->range[i].n * sizeof(float));
+    }
     return finite;
 }

@@ -10,8 +10,9 @@
 
 typedef struct oc_range {
     float *w, *g, *m, *v, *ema; /* [n]; ema NULL: no average */
+    uint16_t *g16, *m16, *v16;  /* [n] bf16, in place of g, of m and v; NULL: float32 (narrow.h) */
     size_t n;
-    double lr;  /* peak learning rate */
+    double lr; /* peak learning rate */
     bool decay;
 } oc_range;
 
@@ -29,6 +30,7 @@ typedef struct oc_optimizer {
     int64_t skipped; /* steps left out because of NaN or Inf */
     int skipped_in_a_row;
     double last_norm;
+    float *piece; /* where narrow ranges are widened; NULL without any */
 } oc_optimizer;
 
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err);

@@ -16,10 +16,11 @@ typedef struct work {
 } work;
 
 /* A part whose weights cost `matrices` forward and whose attention costs `attention`: the gradient of its input costs as
- * much as the product, that of its weights too; attention's backward pass is two and a half times its forward one. */
-static void add_work(work *w, double matrices, double attention, bool trains, bool passes) {
+ * much as the product, that of its weights too; attention's backward pass is two and a half times its forward one. again: share of the layers that
+ * the backward pass computes a second time. */
+static void add_work(work *w, double matrices, double attention, bool trains, bool passes, double again) {
     w->forward += matrices + attention;
-    w->step += matrices * (1 + passes + trains) + attention * (passes ? 3.5 : 1);
+    w->step += matrices * (1 + passes + trains + again) + attention * ((passes ? 3.5 : 1) + again);
 }
 
 static double vision_matrices(const oc_vision_config *v) {
@@ -44,56 +45,49 @@ static double decoder_matrices(const oc_text_config *t) { /* of one token */
 
 /* Of one batch with its intervals filled. A part passes a gradient on where something below it is trained; a trained one
  * does so between its own layers. */
-static work batch_work(const oc_config *c, const oc_batch *b, const bool train[OC_PART_COUNT]) {
+static work batch_work(const oc_config *c, const oc_batch *b, const bool train[OC_PART_COUNT],
+                       const int recomputed[OC_PART_COUNT]) {
     work w = {0};
-    double pairs = 0;
+    double pairs = 0, vision_again = fmax(recomputed[OC_PART_VISION] - 1, 0) / fmax(c->vision.layers, 1),
+           lm_again = fmax(recomputed[OC_PART_LM] - 1, 0) / c->text.layers;
     for (int i = 0; i < b->N; i++) pairs += b->hi[i] - b->lo[i];
     bool below_projector = train[OC_PART_VISION], below_lm = below_projector || train[OC_PART_PROJECTOR],
          lm = train[OC_PART_LM];
     add_work(&w, b->n_images * vision_matrices(&c->vision), b->n_images * vision_attention(&c->vision),
-             train[OC_PART_VISION], train[OC_PART_VISION]);
+             train[OC_PART_VISION], train[OC_PART_VISION], train[OC_PART_VISION] ? vision_again : 0);
     add_work(&w, b->n_images * projector_matrices(c), 0, train[OC_PART_PROJECTOR],
-             below_projector || train[OC_PART_PROJECTOR]);
+             below_projector || train[OC_PART_PROJECTOR], 0);
     add_work(&w, b->N * decoder_matrices(&c->text), 4.0 * c->text.layers * pairs * c->text.heads * c->text.head_size,
-             lm, lm || below_lm);
-    add_work(&w, 2.0 * b->n_labels * c->text.hidden * c->text.vocab, 0, lm, lm || below_lm);
+             lm, lm || below_lm, lm_again);
+    add_work(&w, 2.0 * b->n_labels * c->text.hidden * c->text.vocab, 0, lm, lm || below_lm, 0);
     return w;
 }
 
 /* ---- 2. Memory ------------------------------------------------------------------------------------------------------ */
 
-static bool is_matrix(const oc_param *r) { return r->n_dims >= 2 && !strstr(r->name, "position_embedding"); }
+/* What outlives a stage: memory that the run keeps for the next one. */
+static const oc_role KEPT[] = {OC_ROLE_PACKED, OC_ROLE_ACTIVATIONS, OC_ROLE_SCRATCH, OC_ROLE_PROGRAM};
 
-/* Packed copies of all matrices, as the backend counts them. */
-static oc_status packed_bytes(size_t *out, const oc_vlm *m, const bool train[OC_PART_COUNT], oc_error *err) {
-    oc_compute *c = m->compute;
-    bool below = false;
-    *out = 0;
-    for (int part = 0; part < OC_PART_COUNT; part++) {
-        bool backward = below || train[part];
-        for (int i = 0; i < m->params.count; i++) {
-            const oc_param *r = &m->params.row[i];
-            if ((int)r->part != part || !is_matrix(r)) continue;
-            oc_matrix_desc d = {.w = oc_params_weight(&m->params, i),
-                                .w_type = OC_F32,
-                                .t = m->t,
-                                .rows = r->shape[0],
-                                .cols = (int)(r->n / (size_t)r->shape[0])};
-            oc_matrix *w = c->ops.matrix_create(c, &d);
-            if (!w) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the plan");
-            *out += c->ops.matrix_bytes(w, backward);
-            c->ops.matrix_free(c, w);
-        }
-        below |= train[part];
-    }
-    return OC_OK;
+/* Pictures that are seen in this stage stay in the loader's cache, as far as it may grow. */
+static size_t cached_bytes(const oc_plan_stage *p, const oc_stage_run *s) {
+    size_t most = oc_loader_cache_bytes(s->loader), S = (size_t)s->m->cfg.vision.image_size;
+    double seen = (double)p->steps * p->images_per_step * 3.0 * (double)(S * S);
+    return seen < (double)most ? (size_t)seen : most;
 }
 
-static oc_status count_memory(oc_plan_stage *p, const oc_stage_run *s, oc_error *err) {
-    oc_stage_memory(p->memory, s);
-    OC_TRY(packed_bytes(&p->memory[OC_ROLE_PACKED], s->m, s->train, err));
+/* b: the largest of the batches that were looked at. */
+static oc_status count_memory(oc_plan_stage *p, const oc_plan_stage *before, const oc_stage_run *s,
+                              const oc_batch_shape *b, const oc_memory *most, const oc_memory *kernels, oc_error *err) {
+    size_t *bytes = p->memory.bytes;
+    OC_TRY(oc_stage_memory(&p->memory, s, b, err));
+    bytes[OC_ROLE_SCRATCH] = kernels->bytes[OC_ROLE_SCRATCH];
+    bytes[OC_ROLE_PROGRAM] += kernels->bytes[OC_ROLE_PROGRAM];
+    bytes[OC_ROLE_BATCHES] += cached_bytes(p, s);
+    for (size_t i = 0; before && i < OC_COUNT(KEPT); i++)
+        bytes[KEPT[i]] = OC_MAX(bytes[KEPT[i]], before->memory.bytes[KEPT[i]]);
+    p->memory_most = OC_MAX(oc_memory_total(most), oc_memory_total(&p->memory));
     for (int i = 0; i < OC_PART_COUNT; i++) p->trainable += s->train[i] ? s->m->params.n_values[i] : 0;
-    for (int i = 0; i < OC_ROLE_COUNT; i++) p->memory_total += p->memory[i];
+    memcpy(p->recomputed, s->m->recomputed, sizeof p->recomputed);
     return OC_OK;
 }
 
@@ -112,42 +106,84 @@ static oc_status forward_seconds(double *out, oc_vlm *m, const oc_batch *b, oc_e
     return OC_OK;
 }
 
-static oc_status judge_batch(oc_plan_stage *p, oc_stage_run *s, oc_error *err) {
-    oc_batch *b;
+/* Arithmetic of one batch, and its time; `forward` is measured. */
+static oc_status judge_batch(oc_plan_stage *p, oc_stage_run *s, oc_batch *b, const oc_loader_position *after,
+                             oc_error *err) {
     double forward = 0;
-    oc_loader_position after;
-    OC_TRY(oc_loader_next(s->loader, &b, &after, err));
-    oc_spans_fill(b, s->mask);
-    const int64_t units = after.epoch > 0 ? p->units_per_epoch : after.cursor; /* of this micro-batch */
+    const int64_t units = after->epoch > 0 ? p->units_per_epoch : after->cursor; /* of this micro-batch */
     const double n = (double)OC_MIN(s->stage->batch, p->units_per_epoch) / (double)units;
-    work w = batch_work(&s->m->cfg, b, s->train);
+    work w = batch_work(&s->m->cfg, b, s->train, s->m->recomputed);
     p->tokens_per_step = n * b->N;
     p->images_per_step = n * b->n_images;
     p->labels_per_step = n * b->n_labels;
     p->flops_per_step = n * w.step;
-    oc_status st = forward_seconds(&forward, s->m, b, err);
-    oc_loader_release(s->loader, b);
+    OC_TRY(forward_seconds(&forward, s->m, b, err));
     p->seconds_per_step = w.forward > 0 ? n * forward * w.step / w.forward : 0;
+    return OC_OK;
+}
+
+static void take_largest(oc_batch_shape *a, const oc_batch *b) {
+    const oc_batch_shape s = oc_batch_shape_of(b);
+    *a = (oc_batch_shape){OC_MAX(a->tokens, s.tokens), OC_MAX(a->seqs, s.seqs), OC_MAX(a->images, s.images),
+                          OC_MAX(a->blocks, s.blocks), OC_MAX(a->labels, s.labels)};
+}
+
+/* Some batches, within seconds: the largest sizes tell how much memory will be used. *first: the first one, which the
+ * caller releases, and the position behind it. */
+static oc_status look_at_batches(oc_stage_run *s, oc_batch **first, oc_loader_position *after_first,
+                                 oc_batch_shape *largest, oc_error *err) {
+    enum { BATCHES = 24 };
+    const double SECONDS = 3;
+    double start = oc_now();
+    OC_TRY(oc_loader_next(s->loader, first, after_first, err));
+    oc_spans_fill(*first, s->mask);
+    *largest = oc_batch_shape_of(*first);
+    oc_loader_position after = *after_first;
+    for (int i = 1; i < BATCHES && oc_now() - start < SECONDS && after.epoch == 0; i++) {
+        oc_batch *b;
+        oc_status st = oc_loader_next(s->loader, &b, &after, err);
+        if (st != OC_OK) {
+            oc_loader_release(s->loader, *first);
+            return st;
+        }
+        take_largest(largest, b);
+        oc_loader_release(s->loader, b);
+    }
+    return OC_OK;
+}
+
+/* Kernels are measured before anything else has called them: the code of their library then counts as new. */
+static oc_status judge_stage(oc_plan_stage *p, const oc_plan_stage *before, oc_stage_run *s, const oc_memory *most,
+                             oc_error *err) {
+    oc_batch *b;
+    oc_batch_shape largest;
+    oc_loader_position after;
+    oc_memory kernels = {.bytes = {0}};
+    OC_TRY(look_at_batches(s, &b, &after, &largest, err));
+    oc_status st;
+    OC_GO(oc_memory_measure_kernels(&kernels, s->m, s->train, &largest, err));
+    OC_GO(judge_batch(p, s, b, &after, err));
+    p->steps = oc_stage_total_steps(s);
+    p->seconds = p->steps ? (double)p->steps * p->seconds_per_step : s->stage->budget.minutes * 60;
+    if (!p->steps) p->steps = (int64_t)(p->seconds / fmax(p->seconds_per_step, 1e-9));
+    OC_GO(count_memory(p, before, s, &largest, most, &kernels, err));
+done:
+    oc_loader_release(s->loader, b);
     return st;
 }
 
-static oc_status plan_stage(oc_plan_stage *p, oc_stage_run *s, oc_error *err) {
+static oc_status plan_stage(oc_plan_stage *p, const oc_plan_stage *before, oc_stage_run *s, oc_error *err) {
     const oc_recipe_stage *r = s->stage;
+    oc_memory most;
     oc_stage_prepare(s);
-    memcpy(s->m->train, s->train,
-           sizeof s->m->train); /* decides the layout of activations; gradients are not allocated */
     p->name = r->name;
     p->batch = r->batch;
     p->micro_batch = oc_stage_micro_batch(r);
-    OC_TRY(oc_mixture_open(&s->mixture, &r->datasets, (uint64_t)s->run->recipe->seed, err));
     oc_status st;
-    OC_GO(oc_stage_open_loader(s, err));
+    OC_GO(oc_stage_open_data(s, err));
     p->units_per_epoch = oc_loader_units_per_epoch(s->loader);
-    OC_GO(count_memory(p, s, err));
-    OC_GO(judge_batch(p, s, err));
-    p->steps = oc_stage_total_steps(s);
-    p->seconds = p->steps ? (double)p->steps * p->seconds_per_step : r->budget.minutes * 60;
-    if (!p->steps) p->steps = (int64_t)(p->seconds / fmax(p->seconds_per_step, 1e-9));
+    OC_GO(oc_stage_fit_memory(s, &most, err));
+    OC_GO(judge_stage(p, before, s, &most, err));
 done:
     oc_loader_close(s->loader);
     oc_mixture_close(&s->mixture);
@@ -169,7 +205,7 @@ static oc_status plan_stages(oc_plan *p, oc_run *run, oc_vlm *m, oc_error *err) 
     if (!p->stage) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the plan");
     for (; p->n < n; p->n++) {
         oc_stage_run s = {.run = run, .m = m, .stage = oc_recipe_stage_at(run->recipe, p->n), .pos.stage = p->n};
-        OC_TRY(plan_stage(&p->stage[p->n], &s, err));
+        OC_TRY(plan_stage(&p->stage[p->n], p->n ? &p->stage[p->n - 1] : NULL, &s, err));
     }
     return OC_OK;
 }
@@ -190,6 +226,7 @@ oc_status oc_train_plan(oc_plan *out, const oc_recipe *recipe, const oc_train_op
                      recipe->model.init);
     OC_GO(st);
     OC_GO(oc_vlm_create(&m, run.compute, &cfg, run.dtype, err));
+    oc_params_narrow(&m.params, recipe->gradients == OC_RECIPE_STATE_BF16, recipe->moments == OC_RECIPE_STATE_BF16);
     memcpy(out->parameters, m.params.n_values, sizeof out->parameters);
     out->dtype = run.dtype;
     OC_GO(plan_stages(out, &run, &m, err));

@@ -1,21 +1,24 @@
 /* What a run will take, before it is started: parameters, memory by role, steps, arithmetic, time. The recipe, the data
- * (one batch of each stage is read) and the towers' configurations are checked on the way. Nothing is written, and no
+ * (some batches of each stage are read) and the towers' configurations are checked on the way. Nothing is written, and no
  * weights are read; memory for one copy of them is needed. */
 #ifndef OC_TRAIN_PLAN_H
 #define OC_TRAIN_PLAN_H
 
+#include "train/memory.h"
 #include "train/train.h"
 
 typedef struct oc_plan_stage {
-    const char *name;           /* of the recipe */
-    size_t trainable;           /* parameters */
-    int batch, micro_batch;     /* samples (pictures, when grouped) per step, and at once */
+    const char *name;       /* of the recipe */
+    size_t trainable;       /* parameters */
+    int batch, micro_batch; /* samples (pictures, when grouped) per step, and at once */
     int64_t units_per_epoch, steps;
     double tokens_per_step, images_per_step, labels_per_step; /* judged by one batch */
-    double flops_per_step;      /* a multiply-add is two */
-    double seconds_per_step;    /* estimated from the time of a forward pass */
-    double seconds;             /* of the stage */
-    size_t memory[OC_ROLE_COUNT], memory_total; /* bytes */
+    double flops_per_step;                                    /* a multiply-add is two */
+    double seconds_per_step;                                  /* estimated from the time of a forward pass */
+    double seconds;                                           /* of the stage */
+    oc_memory memory;   /* bytes, with batches as large as the largest of some that were looked at */
+    size_t memory_most; /* with the largest that may come and a full cache; counts scratch with `memory` only */
+    int recomputed[OC_PART_COUNT]; /* layers of the activation checkpointing (model/layers.h) */
 } oc_plan_stage;
 
 typedef struct oc_plan {

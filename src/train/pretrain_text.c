@@ -11,8 +11,8 @@
 #include "train/setup.h"
 
 typedef struct corpus {
-    oc_ids ids;     /* all texts, one after the other */
-    size_t *start;  /* [n + 1] */
+    oc_ids ids;    /* all texts, one after the other */
+    size_t *start; /* [n + 1] */
     size_t n, capacity;
 } corpus;
 
@@ -164,7 +164,12 @@ static oc_status text_step(void *ctx, oc_step_result *r, oc_error *err) {
     double sum = 0;
     for (int i = 0; i < t->r->batch; i += t->micro) {
         fill_batch(t, text + i, OC_MIN(t->micro, t->r->batch - i));
-        oc_loss l = oc_vlm_loss(&t->m, &t->batch, labels ? 1.0f / (float)labels : 0);
+        oc_loss l;
+        oc_status st = oc_vlm_try_loss(&l, &t->m, &t->batch, labels ? 1.0f / (float)labels : 0, err);
+        if (st != OC_OK) {
+            oc_free(text);
+            return st;
+        }
         sum += l.sum;
         correct += l.correct;
         r->samples += t->batch.n_seq;
@@ -180,8 +185,8 @@ static oc_status text_step(void *ctx, oc_step_result *r, oc_error *err) {
 static void weights_updated(void *ctx) { oc_vlm_weights_changed(&((text_run *)ctx)->m, ONLY_LM); }
 
 static int buffers(const text_run *t, oc_state_buffer b[2]) {
-    b[0] = (oc_state_buffer){"m.lm", t->m.params.m[OC_PART_LM], t->m.params.n[OC_PART_LM]};
-    b[1] = (oc_state_buffer){"v.lm", t->m.params.v[OC_PART_LM], t->m.params.n[OC_PART_LM]};
+    b[0] = (oc_state_buffer){"m.lm", t->m.params.m[OC_PART_LM], t->m.params.n[OC_PART_LM], OC_F32};
+    b[1] = (oc_state_buffer){"v.lm", t->m.params.v[OC_PART_LM], t->m.params.n[OC_PART_LM], OC_F32};
     return 2;
 }
 
@@ -246,6 +251,7 @@ static oc_status train_text(text_run *t, oc_error *err) {
                     .total_seconds = r->budget.minutes * 60,
                     .pos = &t->pos,
                     .save_every = r->save_every,
+                    .max_skipped = t->run.recipe->max_skipped,
                     .output = &t->run.output,
                     .ctx = t,
                     .step = text_step,

@@ -20,7 +20,10 @@ typedef struct heads {
 } heads;
 
 /* Where each lies in the buffer. */
-static size_t image_w(const heads *h) { (void)h; return 0; }
+static size_t image_w(const heads *h) {
+    (void)h;
+    return 0;
+}
 static size_t image_b(const heads *h) { return (size_t)h->D * (size_t)h->C; }
 static size_t text_w(const heads *h) { return image_b(h) + (size_t)h->D; }
 static size_t text_b(const heads *h) { return text_w(h) + (size_t)h->D * (size_t)h->Ct; }
@@ -146,7 +149,7 @@ typedef struct image_pass {
 static image_pass image_layout(vision_run *v, oc_arena *a, int images) {
     image_pass p = {0};
     size_t M = (size_t)images * (size_t)oc_vision_patches(&v->vision.cfg.vision), C = (size_t)v->heads.C;
-    oc_vision_layout(&v->vision.vision, a, images, OC_PASS_BACKWARD_W);
+    oc_vision_layout(&v->vision.vision, a, images, OC_PASS_BACKWARD_W, 0);
     p.normed = oc_push(a, v->run.dtype, M, C);
     p.d_normed = oc_push(a, v->run.dtype, M, C);
     p.dx = oc_push(a, v->run.dtype, M, C);
@@ -204,7 +207,7 @@ static text_pass text_layout(vision_run *v, oc_arena *a, int N, int B) {
     text_pass p = {0};
     size_t C = (size_t)v->heads.Ct;
     oc_dtype t = v->run.dtype;
-    oc_decoder_layout(&v->text.decoder, a, N, OC_PASS_BACKWARD_W);
+    oc_decoder_layout(&v->text.decoder, a, N, OC_PASS_BACKWARD_W, 0);
     p.rows = oc_push(a, t, (size_t)B, C);
     p.normed = oc_push(a, t, (size_t)B, C);
     p.d_normed = oc_push(a, t, (size_t)B, C);
@@ -248,11 +251,36 @@ static void text_bwd(vision_run *v, const text_pass *pass) {
     c->ops.embedding_bwd(c, oc_params_grad(&m->params, m->embed), b->token, pass->dx, b->N, C, m->cfg.text.vocab, m->t);
 }
 
+typedef struct siglip_pass {
+    vision_run *v;
+    const oc_batch *b;
+    double loss;
+    int matches;
+} siglip_pass;
+
+static void run_pass(void *ctx) {
+    siglip_pass *p = ctx;
+    vision_run *v = p->v;
+    const oc_batch *b = p->b;
+    heads *h = &v->heads;
+    int B = b->n_seq;
+    image_pass image = image_fwd(v, b);
+    text_pass text = text_fwd(v);
+    oc_embed_head_fwd(v->z, v->z_norm, v->pooled, h->w + image_w(h), h->w + image_b(h), B, h->C, h->D);
+    oc_embed_head_fwd(v->u, v->u_norm, v->last, h->w + text_w(h), h->w + text_b(h), B, h->Ct, h->D);
+    p->loss = oc_sigmoid_loss(v->dz, v->du, h->g + scale_at(h), h->g + bias_at(h), &p->matches, v->z, v->u,
+                              h->w[scale_at(h)], h->w[bias_at(h)], B, h->D);
+    oc_embed_head_bwd(v->d_pooled, h->g + image_w(h), h->g + image_b(h), v->dz, v->z, v->z_norm, v->pooled,
+                      h->w + image_w(h), B, h->C, h->D);
+    oc_embed_head_bwd(v->d_last, h->g + text_w(h), h->g + text_b(h), v->du, v->u, v->u_norm, v->last, h->w + text_w(h),
+                      B, h->Ct, h->D);
+    image_bwd(v, &image, b->n_images);
+    text_bwd(v, &text);
+}
+
 static oc_status siglip_step(void *ctx, oc_step_result *r, oc_error *err) {
     vision_run *v = ctx;
-    heads *h = &v->heads;
     oc_batch *b;
-    int matches;
     OC_TRY(oc_loader_next(v->loader, &b, &v->pos.data, err));
     int B = b->n_seq;
     if (b->n_images != B || b->n_blocks != B)
@@ -261,23 +289,15 @@ static oc_status siglip_step(void *ctx, oc_step_result *r, oc_error *err) {
             "pretrain_vision: %d texts of a batch show %d images in %d places; every sample must show one image once",
             B, b->n_images, b->n_blocks);
     take_words(v, b);
-    image_pass image = image_fwd(v, b);
-    text_pass text = text_fwd(v);
-    oc_embed_head_fwd(v->z, v->z_norm, v->pooled, h->w + image_w(h), h->w + image_b(h), B, h->C, h->D);
-    oc_embed_head_fwd(v->u, v->u_norm, v->last, h->w + text_w(h), h->w + text_b(h), B, h->Ct, h->D);
-    r->loss = oc_sigmoid_loss(v->dz, v->du, h->g + scale_at(h), h->g + bias_at(h), &matches, v->z, v->u,
-                              h->w[scale_at(h)], h->w[bias_at(h)], B, h->D);
-    oc_embed_head_bwd(v->d_pooled, h->g + image_w(h), h->g + image_b(h), v->dz, v->z, v->z_norm, v->pooled,
-                      h->w + image_w(h), B, h->C, h->D);
-    oc_embed_head_bwd(v->d_last, h->g + text_w(h), h->g + text_b(h), v->du, v->u, v->u_norm, v->last, h->w + text_w(h),
-                      B, h->Ct, h->D);
-    image_bwd(v, &image, b->n_images);
-    text_bwd(v, &text);
-    r->accuracy = (double)matches / B;
+    siglip_pass pass = {.v = v, .b = b};
+    oc_status st = oc_compute_try(v->run.compute, run_pass, &pass, err);
+    oc_loader_release(v->loader, b);
+    OC_TRY(st);
+    r->loss = pass.loss;
+    r->accuracy = (double)pass.matches / B;
     r->samples = B;
     r->tokens = v->words.N + v->vision.vision.M;
     r->labels = B;
-    oc_loader_release(v->loader, b);
     return OC_OK;
 }
 
@@ -293,14 +313,14 @@ static int buffers(const vision_run *v, oc_state_buffer b[8]) {
     const oc_params *p = &v->vision.params, *t = &v->text.params;
     const heads *h = &v->heads;
     size_t nv = p->n[OC_PART_VISION], nt = t->n[OC_PART_LM];
-    const oc_state_buffer all[8] = {{"m.vision", p->m[OC_PART_VISION], nv},
-                                    {"v.vision", p->v[OC_PART_VISION], nv},
-                                    {"w.text", t->w[OC_PART_LM], nt},
-                                    {"m.text", t->m[OC_PART_LM], nt},
-                                    {"v.text", t->v[OC_PART_LM], nt},
-                                    {"w.heads", h->w, h->n},
-                                    {"m.heads", h->m, h->n},
-                                    {"v.heads", h->v, h->n}};
+    const oc_state_buffer all[8] = {{"m.vision", p->m[OC_PART_VISION], nv, OC_F32},
+                                    {"v.vision", p->v[OC_PART_VISION], nv, OC_F32},
+                                    {"w.text", t->w[OC_PART_LM], nt, OC_F32},
+                                    {"m.text", t->m[OC_PART_LM], nt, OC_F32},
+                                    {"v.text", t->v[OC_PART_LM], nt, OC_F32},
+                                    {"w.heads", h->w, h->n, OC_F32},
+                                    {"m.heads", h->m, h->n, OC_F32},
+                                    {"v.heads", h->v, h->n, OC_F32}};
     memcpy(b, all, sizeof all);
     return 8;
 }
@@ -362,6 +382,7 @@ static oc_status train_vision(vision_run *v, oc_error *err) {
                     .total_seconds = r->budget.minutes * 60,
                     .pos = &v->pos,
                     .save_every = r->save_every,
+                    .max_skipped = v->run.recipe->max_skipped,
                     .output = &v->run.output,
                     .ctx = v,
                     .step = siglip_step,

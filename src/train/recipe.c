@@ -13,21 +13,26 @@
 #define BOOL(T, key_, member, init_, help_)                                                                            \
     { .key = key_, .kind = SET_BOOL, .offset = offsetof(T, member), .init = init_, .help = help_ }
 #define INT(T, key_, member, range, init_, help_)                                                                      \
-    {.key = key_, .kind = SET_INT, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_}
+    { .key = key_, .kind = SET_INT, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_ }
 #define NEED_INT(T, key_, member, range, help_)                                                                        \
-    {.key = key_, .kind = SET_INT | SET_REQUIRED, .offset = offsetof(T, member), .spec = range, .help = help_}
+    { .key = key_, .kind = SET_INT | SET_REQUIRED, .offset = offsetof(T, member), .spec = range, .help = help_ }
 #define NUM(T, key_, member, range, init_, help_)                                                                      \
-    {.key = key_, .kind = SET_DOUBLE, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_}
+    { .key = key_, .kind = SET_DOUBLE, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_ }
 #define WORD(T, key_, member, words, init_, help_)                                                                     \
-    {.key = key_, .kind = SET_ENUM, .offset = offsetof(T, member), .spec = words, .init = init_, .help = help_}
+    { .key = key_, .kind = SET_ENUM, .offset = offsetof(T, member), .spec = words, .init = init_, .help = help_ }
 #define TEXT(T, key_, member, init_, help_)                                                                            \
     { .key = key_, .kind = SET_STRING, .offset = offsetof(T, member), .init = init_, .help = help_ }
-#define PATH(T, key_, member, help_) {.key = key_, .kind = SET_PATH, .offset = offsetof(T, member), .help = help_}
+#define PATH(T, key_, member, help_)                                                                                   \
+    { .key = key_, .kind = SET_PATH, .offset = offsetof(T, member), .help = help_ }
 #define GROUP(T, key_, member, table, help_)                                                                           \
     { .key = key_, .kind = SET_GROUP, .offset = offsetof(T, member), .fields = table, .help = help_ }
-#define INLINE(T, member, table) {.kind = SET_INLINE, .offset = offsetof(T, member), .fields = table}
+#define INLINE(T, member, table)                                                                                       \
+    { .kind = SET_INLINE, .offset = offsetof(T, member), .fields = table }
 #define LIST(T, key_, member, table, type, help_)                                                                      \
-    {.key = key_, .kind = SET_LIST, .offset = offsetof(T, member), .fields = table, .size = sizeof(type), .help = help_}
+    {                                                                                                                  \
+        .key = key_, .kind = SET_LIST, .offset = offsetof(T, member), .fields = table, .size = sizeof(type),           \
+        .help = help_                                                                                                  \
+    }
 
 /* The model. */
 static const oc_setting new_vision_table[] = {
@@ -51,10 +56,9 @@ static const oc_setting new_text_table[] = {
     BOOL(oc_recipe_new_text, "tie", tie, "true", "input and output embedding are one matrix"),
     {0}};
 
-static const oc_setting towers_table[] = {
-    PATH(oc_recipe_towers, "vision", vision, "SigLIP checkpoint folder"),
-    PATH(oc_recipe_towers, "text", text, "Qwen2 checkpoint folder"),
-    {0}};
+static const oc_setting towers_table[] = {PATH(oc_recipe_towers, "vision", vision, "SigLIP checkpoint folder"),
+                                          PATH(oc_recipe_towers, "text", text, "Qwen2 checkpoint folder"),
+                                          {0}};
 
 static const oc_setting new_table[] = {
     GROUP(oc_recipe_new, "vision", vision, new_vision_table, "sizes of a new vision tower"),
@@ -250,6 +254,16 @@ static const oc_setting recipe_table[] = {
      .kind = SET_BYTES,
      .offset = offsetof(oc_recipe, memory_bytes),
      .help = "a stage that would need more is refused before it starts; default: no limit"},
+    WORD(
+        oc_recipe, "recompute", recompute, "auto|off|on", "auto",
+        "activation checkpointing: layers keep their input alone and are computed again in the backward pass, which takes "
+        "less memory and up to a third more time; auto: for as many layers as `memory` asks for"),
+    WORD(oc_recipe, "gradients", gradients, "f32|bf16", "f32",
+         "type of the gradients of linear layers' matrices; bf16 saves two bytes a parameter"),
+    WORD(oc_recipe, "moments", moments, "f32|bf16", "f32",
+         "type of AdamW's two moments; bf16, rounded at random, saves four bytes a parameter. Weights stay float32"),
+    INT(oc_recipe, "max_skipped", max_skipped, "1..1000000", "25",
+        "steps with NaN or Inf in loss or gradient are skipped; after so many in a row a run stops, its last checkpoint intact"),
     GROUP(oc_recipe, "model", model, model_table, "where the weights come from"),
     GROUP(oc_recipe, "data", data, data_table, "what all datasets share"),
     LIST(oc_recipe, "stages", stages, stage_table, oc_recipe_stage, "run by `ocellus train`, in this order"),
@@ -405,8 +419,10 @@ oc_status oc_recipe_parse(oc_recipe *recipe, const char *text, size_t len, const
     if (len > RECIPE_MAX_BYTES) return oc_fail(err, OC_ERR_FORMAT, "%s: larger than the limit of 1 MiB", path);
     char *dir = oc_path_dir(path);
     oc_status st = OC_OK;
-    if (!dir) st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
-    else st = oc_settings_read(recipe_table, recipe, sizeof *recipe, text, len, path, dir, vars, n_vars, err);
+    if (!dir)
+        st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
+    else
+        st = oc_settings_read(recipe_table, recipe, sizeof *recipe, text, len, path, dir, vars, n_vars, err);
     oc_free(dir);
     if (st != OC_OK) return st;
     recipe->path = oc_strdup(path);

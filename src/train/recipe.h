@@ -10,6 +10,8 @@
 #include "train/settings.h"
 
 typedef enum { OC_RECIPE_DTYPE_AUTO, OC_RECIPE_DTYPE_F32, OC_RECIPE_DTYPE_BF16 } oc_recipe_dtype;
+typedef enum { OC_RECIPE_STATE_F32, OC_RECIPE_STATE_BF16 } oc_recipe_state;
+typedef enum { OC_RECIPE_RECOMPUTE_AUTO, OC_RECIPE_RECOMPUTE_OFF, OC_RECIPE_RECOMPUTE_ON } oc_recipe_recompute;
 typedef enum {
     OC_RECIPE_MASK_CAUSAL,
     OC_RECIPE_MASK_PREFIX,
@@ -148,8 +150,8 @@ typedef struct oc_recipe_stage {
     int max_length, captions_per_image; /* captions_per_image 0: all */
     bool system_prompt, group_by_image;
     double token_drop;
-    double ema; /* decay of the averaged weights, 0: off */
-    oc_list datasets; /* of oc_recipe_dataset */
+    double ema;                 /* decay of the averaged weights, 0: off */
+    oc_list datasets;           /* of oc_recipe_dataset */
     int save_every, eval_every; /* steps; 0: at the end only */
     oc_recipe_eval eval;
 } oc_recipe_stage;
@@ -192,10 +194,13 @@ typedef struct oc_recipe_log {
 
 typedef struct oc_recipe {
     int line;
-    const char *out; /* relative to the current folder */
+    const char *out;   /* relative to the current folder */
     int seed, threads; /* threads 0: all cores */
     oc_recipe_dtype dtype;
+    oc_recipe_state gradients, moments;
     size_t memory_bytes; /* 0: no limit */
+    oc_recipe_recompute recompute;
+    int max_skipped; /* steps with NaN or Inf in a row */
     oc_recipe_model model;
     oc_recipe_data data;
     oc_list stages; /* of oc_recipe_stage */

@@ -62,6 +62,17 @@ oc_status oc_run_resume(const oc_run *run, oc_position *pos, char **found, oc_er
     return st;
 }
 
+/* 72 bytes an event while it runs, about 200 in the file. */
+enum { TRACE_EVENTS = 100000 };
+
+static oc_status start_profile(oc_run *run, oc_error *err) {
+    OC_TRY(oc_profile_start(run->compute, err));
+    OC_TRY(oc_trace_open(&run->trace, TRACE_EVENTS, err));
+    oc_trace_name_thread(run->trace, "training", 0);
+    oc_profile_trace(run->compute, run->trace);
+    return OC_OK;
+}
+
 oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_options *opt, const char *tokenizer_dir,
                       oc_error *err) {
     memset(run, 0, sizeof *run);
@@ -80,10 +91,11 @@ oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_optio
     OC_GO(oc_compute_open(&run->compute, &(oc_compute_options){.threads = recipe->threads, .backend = opt->backend},
                           err));
     run->dtype = choose_dtype(recipe, run->compute);
-    if (opt->profile) OC_GO(oc_profile_start(run->compute, err));
+    if (opt->profile) OC_GO(start_profile(run, err));
     OC_GO(oc_tokenizer_open(&run->tokenizer, tokenizer_dir, err));
     OC_GO(oc_tokenizer_add_special(run->tokenizer, OC_IMAGE_PLACEHOLDER, &image,
                                    err)); /* Qwen2's own tokenizer lacks it */
+    run->resident = oc_rss_bytes();
     if (opt->dry_run) goto done;
     OC_GO(oc_make_dirs(run->out, err));
     OC_GO(oc_run_path(run, "log.jsonl", &log, err));
@@ -95,6 +107,8 @@ oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_optio
                                     .tensorboard = run->tensorboard,
                                     .every = recipe->log.every,
                                     .quiet = opt->quiet,
+                                    .trace = run->trace,
+                                    .trace_dir = run->out,
                                     .done = opt->done,
                                     .ctx = opt->ctx};
     oc_log(OC_LOG_INFO, "%s, %s", oc_compute_describe(run->compute), run->dtype == OC_BF16 ? "bf16" : "float32");
@@ -110,6 +124,7 @@ void oc_run_close(oc_run *run) {
     oc_run_log_close(run->log);
     oc_tokenizer_close(run->tokenizer);
     if (run->compute) oc_compute_close(run->compute);
+    oc_trace_close(run->trace);
     memset(run, 0, sizeof *run);
 }
 
@@ -171,6 +186,7 @@ void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixtu
     lo->cache_mb = (size_t)d->cache_mb;
     lo->max_bad = d->on_bad == OC_RECIPE_BAD_SKIP ? d->max_bad : -1;
     lo->on_bad = log_bad;
+    lo->trace = run->trace;
     lo->image.size = cfg->vision.image_size;
     lo->image.aspect = cfg->aspect;
     memcpy(lo->image.mean, cfg->image_mean, sizeof lo->image.mean);
@@ -191,11 +207,8 @@ int64_t oc_budget_steps(const oc_recipe_budget *b, int64_t units, int batch) {
 }
 
 oc_optimizer_options oc_optimizer_settings(const oc_recipe_optim *o) {
-    return (oc_optimizer_options){.beta1 = o->beta1,
-                                  .beta2 = o->beta2,
-                                  .eps = o->eps,
-                                  .weight_decay = o->weight_decay,
-                                  .clip = o->clip};
+    return (oc_optimizer_options){
+        .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .weight_decay = o->weight_decay, .clip = o->clip};
 }
 
 /* ---- Configurations of fresh towers ---------------------------------------------------------------------------------- */

@@ -12,8 +12,10 @@ typedef struct oc_run {
     oc_compute *compute;
     oc_dtype dtype;
     oc_tokenizer *tokenizer;
+    size_t resident; /* bytes of the process before it has a model */
     oc_run_log *log;
     oc_tensorboard *tensorboard;
+    oc_trace *trace; /* with opt->profile */
     oc_train_output output;
 } oc_run;
 

@@ -3,6 +3,7 @@
 #define OC_TRAIN_STAGE_H
 
 #include "train/assemble.h"
+#include "train/memory.h"
 #include "train/setup.h"
 
 enum { OC_STAGE_AHEAD = 3 }; /* batches that wait for the trainer, besides one in the hands of each loader thread */
@@ -15,6 +16,7 @@ typedef struct oc_stage_run {
     oc_mask mask;
     oc_mixture mixture;
     oc_loader *loader;
+    size_t data_resident; /* bytes that the mixture's data sets take */
     oc_optimizer optimizer;
     float *ema[OC_PART_COUNT];
     bool train[OC_PART_COUNT];
@@ -28,9 +30,16 @@ int oc_stage_micro_batch(const oc_recipe_stage *s);
 oc_status oc_stage_open_loader(oc_stage_run *s, oc_error *err);
 int64_t oc_stage_total_steps(const oc_stage_run *s); /* 0: by the clock */
 
-/* Bytes by role, without packed copies of matrices (those depend on the processor and are made as they are used). The
- * model's `train` is set and the loader is open. */
-void oc_stage_memory(size_t memory[OC_ROLE_COUNT], const oc_stage_run *s);
+/* Opens mixture and loader. */
+oc_status oc_stage_open_data(oc_stage_run *s, oc_error *err);
+
+/* Sizes of the largest batch that may come; the loader is open. */
+oc_batch_shape oc_stage_capacity(const oc_stage_run *s);
+/* Bytes by role when the largest batch is b, without the picture cache and the scratch of kernels. */
+oc_status oc_stage_memory(oc_memory *memory, const oc_stage_run *s, const oc_batch_shape *b, oc_error *err);
+/* Sets the model's `train` and `recomputed` as the recipe wants them, or as its `memory` demands. *most: what the stage
+ * may come to take (scratch only where there is a limit). OC_ERR_NOMEM when it does not fit. */
+oc_status oc_stage_fit_memory(oc_stage_run *s, oc_memory *most, oc_error *err);
 
 /* Where the tokenizer of a run is: named, else beside the weights. */
 const char *oc_train_tokenizer(const oc_recipe_model *r);

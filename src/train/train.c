@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "model/spans.h"
+#include "train/batch_file.h"
 #include "train/stage.h"
 
 enum { SEED_WEIGHTS = 0x77 };
@@ -21,8 +22,10 @@ static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint
                            (uint64_t)run->recipe->seed + SEED_WEIGHTS, run->dtype, err);
     OC_TRY(oc_weights_open(m, run->compute, whole, run->dtype, err));
     oc_status st = OC_OK;
-    if (m->cfg.has_vision && m->cfg.has_text) st = oc_check_tokenizer(&m->cfg, run->tokenizer, err);
-    else st = oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder", whole);
+    if (m->cfg.has_vision && m->cfg.has_text)
+        st = oc_check_tokenizer(&m->cfg, run->tokenizer, err);
+    else
+        st = oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder", whole);
     if (st != OC_OK) oc_vlm_close(m);
     return st;
 }
@@ -72,44 +75,75 @@ static oc_status open_ema(oc_stage_run *s, oc_error *err) {
     return OC_OK;
 }
 
-const char *const oc_role_names[OC_ROLE_COUNT] = {"weights", "gradients",   "moments", "averages",
-                                                  "packed",  "activations", "batches"};
-
-static size_t batch_bytes(const oc_config *c, int tokens, int images) {
+static size_t batch_bytes(const oc_config *c, const oc_batch_shape *b) {
     size_t S = (size_t)c->vision.image_size;
-    return (size_t)tokens * 5 * sizeof(int32_t) + (size_t)images * 3 * S * S * sizeof(float);
+    return (size_t)b->tokens * 5 * sizeof(int32_t) + (size_t)b->images * 3 * S * S * sizeof(float);
 }
 
-void oc_stage_memory(size_t memory[OC_ROLE_COUNT], const oc_stage_run *s) {
-    int tokens, seqs, blocks, images;
-    const oc_recipe_data *d = &s->run->recipe->data;
-    oc_loader_capacity(s->loader, &tokens, &seqs, &blocks, &images);
-    memset(memory, 0, OC_ROLE_COUNT * sizeof *memory);
-    for (int i = 0; i < OC_PART_COUNT; i++) {
-        size_t bytes = s->m->params.n[i] * sizeof(float);
-        memory[OC_ROLE_WEIGHTS] += bytes;
-        if (!s->train[i]) continue;
-        memory[OC_ROLE_GRADIENTS] += bytes;
-        memory[OC_ROLE_MOMENTS] += 2 * bytes;
-        if (s->stage->ema > 0) memory[OC_ROLE_AVERAGES] += bytes;
-    }
-    memory[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, tokens, images, blocks, tokens, true);
-    memory[OC_ROLE_BATCHES] = (size_t)(OC_STAGE_AHEAD + d->loader_threads) * batch_bytes(&s->m->cfg, tokens, images) +
-                              oc_loader_cache_bytes(s->loader);
+oc_batch_shape oc_stage_capacity(const oc_stage_run *s) {
+    oc_batch_shape b;
+    oc_loader_capacity(s->loader, &b.tokens, &b.seqs, &b.blocks, &b.images);
+    b.labels = b.tokens;
+    return b;
 }
 
-/* A stage that would need more than the recipe's `memory` is refused before it takes it. */
-static oc_status check_memory(const oc_stage_run *s, oc_error *err) {
-    size_t memory[OC_ROLE_COUNT], total = 0, limit = s->run->recipe->memory_bytes;
+oc_status oc_stage_memory(oc_memory *memory, const oc_stage_run *s, const oc_batch_shape *b, oc_error *err) {
+    memset(memory, 0, sizeof *memory);
+    OC_TRY(oc_memory_parameters(memory, s->m, s->train, s->stage->ema > 0, err));
+    memory->bytes[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, b->tokens, b->images, b->blocks, b->labels, true);
+    memory->bytes[OC_ROLE_BATCHES] =
+        (size_t)(OC_STAGE_AHEAD + OC_MAX(1, s->run->recipe->data.loader_threads)) * batch_bytes(&s->m->cfg, b);
+    memory->bytes[OC_ROLE_PROGRAM] = s->run->resident + s->data_resident;
+    return OC_OK;
+}
+
+static size_t grown_since(size_t before) {
+    size_t now = oc_rss_bytes();
+    return now > before ? now - before : 0;
+}
+
+oc_status oc_stage_open_data(oc_stage_run *s, oc_error *err) {
+    size_t before = oc_rss_bytes();
+    OC_TRY(oc_mixture_open(&s->mixture, &s->stage->datasets, (uint64_t)s->run->recipe->seed, err));
+    s->data_resident = grown_since(before);
+    OC_TRY(oc_stage_open_loader(s, err));
+    return OC_OK;
+}
+
+/* How many layers are computed twice, so that the largest batch that may come fits into the recipe's `memory`. */
+oc_status oc_stage_fit_memory(oc_stage_run *s, oc_memory *most, oc_error *err) {
+    const oc_recipe *r = s->run->recipe;
+    const size_t limit = r->memory_bytes;
+    const oc_batch_shape b = oc_stage_capacity(s);
+    memcpy(s->m->train, s->train, sizeof s->m->train); /* what the plan of activations depends on */
+    oc_memory_recompute_all(s->m, r->recompute == OC_RECIPE_RECOMPUTE_ON);
+    OC_TRY(oc_stage_memory(most, s, &b, err));
+    most->bytes[OC_ROLE_BATCHES] += oc_loader_cache_bytes(s->loader);
+    size_t others = oc_memory_total(most) - most->bytes[OC_ROLE_ACTIVATIONS];
     if (!limit) return OC_OK;
-    oc_stage_memory(memory, s);
-    for (int i = 0; i < OC_ROLE_COUNT; i++) total += memory[i];
-    if (total <= limit) return OC_OK;
-    return oc_fail(
-        err, OC_ERR_NOMEM,
-        "%s: stage %s needs %.2f GiB (activations %.2f), more than memory: %.2f GiB; a smaller micro_batch, max_tokens or max_length needs less",
-        s->run->recipe->path, s->stage->name, (double)total / (1 << 30),
-        (double)memory[OC_ROLE_ACTIVATIONS] / (1 << 30), (double)limit / (1 << 30));
+    if (others < limit) {
+        OC_TRY(oc_memory_measure_kernels(most, s->m, s->train, &b, err));
+        others = oc_memory_total(most) - most->bytes[OC_ROLE_ACTIVATIONS];
+    }
+    if (r->recompute == OC_RECIPE_RECOMPUTE_AUTO) oc_memory_choose_recomputed(s->m, &b, others, limit);
+    most->bytes[OC_ROLE_ACTIVATIONS] = oc_vlm_arena_bytes(s->m, b.tokens, b.images, b.blocks, b.labels, true);
+    if (oc_memory_total(most) <= limit) return OC_OK;
+    const double GIB = 1 << 30;
+    return oc_fail(err, OC_ERR_NOMEM,
+                   "%s: stage %s needs up to %.2f GiB (activations %.2f%s), more than memory: %.2f GiB; a smaller "
+                   "micro_batch, max_tokens, max_length%s needs less",
+                   r->path, s->stage->name, (double)oc_memory_total(most) / GIB,
+                   (double)most->bytes[OC_ROLE_ACTIVATIONS] / GIB,
+                   r->recompute == OC_RECIPE_RECOMPUTE_OFF ? "" : " with every layer recomputed", (double)limit / GIB,
+                   r->recompute == OC_RECIPE_RECOMPUTE_OFF ? ", or recompute: auto," : " or data.cache_mb");
+}
+
+static void say_recomputed(const oc_stage_run *s) {
+    const int *n = s->m->recomputed;
+    if (n[OC_PART_VISION] + n[OC_PART_LM] > 0)
+        oc_log(OC_LOG_INFO, "%s: the backward pass computes %d of %d vision layers and %d of %d decoder layers again",
+               s->stage->name, n[OC_PART_VISION], oc_vlm_layers(s->m, OC_PART_VISION), n[OC_PART_LM],
+               oc_vlm_layers(s->m, OC_PART_LM));
 }
 
 static oc_status reserve(oc_stage_run *s, oc_error *err) {
@@ -122,27 +156,46 @@ int64_t oc_stage_total_steps(const oc_stage_run *s) {
     return oc_budget_steps(&s->stage->budget, oc_loader_units_per_epoch(s->loader), s->stage->batch);
 }
 
+/* Loss and gradients of one micro-batch; its counts are added up. */
+static oc_status micro_step(oc_stage_run *s, oc_batch *b, int micro, oc_loss *sum, oc_error *err) {
+    const char *dump = s->run->opt->dump_batches;
+    oc_loss l;
+    double start = oc_now();
+    oc_spans_fill(b, s->mask);
+    if (dump) OC_TRY(oc_batch_write(dump, s->stage->name, s->pos.step, micro, b, err));
+    OC_TRY(oc_vlm_try_loss(&l, s->m, b, 1, err));
+    sum->sum += l.sum;
+    sum->correct += l.correct;
+    sum->n += l.n;
+    oc_trace_add(s->run->trace, &(oc_trace_event){.name = "loss and gradients",
+                                                  .category = "train",
+                                                  .dims = "tokens sequences images labels",
+                                                  .dim = {b->N, b->n_seq, b->n_images, b->n_labels},
+                                                  .start = start});
+    return OC_OK;
+}
+
 /* Gradients of one whole batch, as a sum over its labels: how many these are is known after the last micro-batch, so that
  * no more than one has to be held at a time. */
 static oc_status batch_step(void *ctx, oc_step_result *r, oc_error *err) {
     oc_stage_run *s = ctx;
-    int64_t correct = 0;
-    double sum = 0;
+    oc_loss sum = {0};
+    int micro = 0;
     do {
         oc_batch *b;
+        double start = oc_now();
         OC_TRY(oc_loader_next(s->loader, &b, &s->pos.data, err));
-        oc_spans_fill(b, s->mask);
-        oc_loss l = oc_vlm_loss(s->m, b, 1);
-        sum += l.sum;
-        correct += l.correct;
-        r->labels += l.n;
+        oc_trace_add(s->run->trace, &(oc_trace_event){.name = "wait for data", .category = "train", .start = start});
+        oc_status st = micro_step(s, b, micro++, &sum, err);
         r->samples += b->n_seq;
         r->tokens += b->N;
         oc_loader_release(s->loader, b);
+        OC_TRY(st);
     } while (s->pos.data.cursor % s->stage->batch != 0); /* 0 at the end of an epoch */
-    double labels = (double)OC_MAX(r->labels, 1);
-    r->loss = sum / labels;
-    r->accuracy = (double)correct / labels;
+    double labels = (double)OC_MAX(sum.n, 1);
+    r->labels = sum.n;
+    r->loss = sum.sum / labels;
+    r->accuracy = (double)sum.correct / labels;
     r->grad_scale = 1 / labels;
     return OC_OK;
 }
@@ -181,16 +234,21 @@ static oc_status evaluate(void *ctx, oc_error *err) {
 enum { MAX_BUFFERS = 3 * OC_PART_COUNT };
 
 static int state_buffers(const oc_stage_run *s, oc_state_buffer *b) {
+    const oc_params *p = &s->m->params;
     int n = 0;
     for (int i = 0; i < OC_PART_COUNT; i++) {
-        if (!s->train[i] || !s->m->params.n[i]) continue;
-        struct {
+        if (!s->train[i] || !p->n[i]) continue;
+        const oc_dtype moments = p->narrow_moments ? OC_BF16 : OC_F32;
+        const struct {
             const char *role;
-            float *data;
-        } roles[] = {{"m", s->m->params.m[i]}, {"v", s->m->params.v[i]}, {"ema", s->ema[i]}};
+            void *data;
+            oc_dtype t;
+        } roles[] = {{"m", p->m16[i] ? (void *)p->m16[i] : p->m[i], moments},
+                     {"v", p->v16[i] ? (void *)p->v16[i] : p->v[i], moments},
+                     {"ema", s->ema[i], OC_F32}};
         for (size_t k = 0; k < OC_COUNT(roles); k++) {
             if (!roles[k].data) continue;
-            b[n] = (oc_state_buffer){.data = roles[k].data, .n = s->m->params.n[i]};
+            b[n] = (oc_state_buffer){.data = roles[k].data, .n = p->n[i], .t = roles[k].t};
             snprintf(b[n++].name, sizeof b->name, "%s.%s", roles[k].role, oc_part_names[i]);
         }
     }
@@ -233,10 +291,10 @@ static oc_status open_stage(oc_stage_run *s, const char *resumed, oc_error *err)
     const oc_recipe_stage *st = s->stage;
     const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
     oc_stage_prepare(s);
-    OC_TRY(oc_mixture_open(&s->mixture, &st->datasets, (uint64_t)s->run->recipe->seed, err));
-    OC_TRY(oc_stage_open_loader(s, err));
-    memcpy(s->m->train, s->train, sizeof s->m->train); /* what the plan of activations depends on */
-    OC_TRY(check_memory(s, err));
+    oc_memory most;
+    OC_TRY(oc_stage_open_data(s, err));
+    OC_TRY(oc_stage_fit_memory(s, &most, err));
+    say_recomputed(s);
     /* Moments start anew in each stage. */
     OC_TRY(oc_vlm_set_trainable(s->m, (bool[OC_PART_COUNT]){false, false, false}, err));
     OC_TRY(oc_vlm_set_trainable(s->m, s->train, err));
@@ -264,6 +322,7 @@ static oc_status run_stage(oc_stage_run *s, const char *resumed, oc_error *err) 
                     .total_seconds = s->stage->budget.minutes * 60,
                     .pos = &s->pos,
                     .save_every = s->stage->save_every,
+                    .max_skipped = s->run->recipe->max_skipped,
                     .output = &s->run->output,
                     .ctx = s,
                     .step = batch_step,
@@ -298,7 +357,7 @@ const char *oc_train_tokenizer(const oc_recipe_model *r) {
 static oc_status run_stages(oc_stage_run *s, const char *resumed, oc_error *err) {
     const oc_recipe *r = s->run->recipe;
     int n = s->run->opt->only_stages > 0 ? OC_MIN(s->run->opt->only_stages, r->stages.n) : r->stages.n;
-    for (; s->pos.stage < n; ) {
+    for (; s->pos.stage < n;) {
         s->stage = oc_recipe_stage_at(r, s->pos.stage);
         bool in_the_middle = resumed && s->pos.step > 0;
         OC_TRY(run_stage(s, in_the_middle ? resumed : NULL, err));
@@ -327,6 +386,7 @@ oc_status oc_train_run(const oc_recipe *recipe, const oc_train_options *opt, oc_
     oc_status st;
     OC_GO(oc_run_resume(&run, &s.pos, &resumed, err));
     OC_GO(open_model(&m, &run, resumed, err));
+    oc_params_narrow(&m.params, recipe->gradients == OC_RECIPE_STATE_BF16, recipe->moments == OC_RECIPE_STATE_BF16);
     OC_GO(run_stages(&s, resumed, err));
 done:
     oc_free(resumed);

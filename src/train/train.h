@@ -14,28 +14,16 @@
 #include "train/loop.h"
 #include "train/recipe.h"
 
-/* What memory is taken for. */
-typedef enum {
-    OC_ROLE_WEIGHTS,     /* float32 */
-    OC_ROLE_GRADIENTS,
-    OC_ROLE_MOMENTS,     /* two of AdamW */
-    OC_ROLE_AVERAGES,    /* with ema */
-    OC_ROLE_PACKED,      /* copies of matrices for the products */
-    OC_ROLE_ACTIVATIONS, /* the arena of the largest batch */
-    OC_ROLE_BATCHES,     /* of the loader, and its picture cache */
-    OC_ROLE_COUNT
-} oc_role;
-extern const char *const oc_role_names[OC_ROLE_COUNT];
-
 typedef struct oc_train_options {
-    const char *out;      /* instead of the recipe's; NULL: the recipe's */
-    bool resume;          /* continue from OUT/checkpoint; without one, start */
-    bool overwrite;       /* allowed to start where OUT holds an earlier run */
-    bool quiet;           /* no progress bar */
-    int only_stages;      /* run only the first so many stages; 0: all */
-    const char *backend;  /* of compute; NULL: the best */
-    bool dry_run;         /* of oc_train_plan: nothing is written */
-    bool profile;         /* time every operation (compute/profile.h); `done` reads the times */
+    const char *out;          /* instead of the recipe's; NULL: the recipe's */
+    bool resume;              /* continue from OUT/checkpoint; without one, start */
+    bool overwrite;           /* allowed to start where OUT holds an earlier run */
+    bool quiet;               /* no progress bar */
+    int only_stages;          /* run only the first so many stages; 0: all */
+    const char *backend;      /* of compute; NULL: the best */
+    bool dry_run;             /* of oc_train_plan: nothing is written */
+    const char *dump_batches; /* folder that every batch of the stages is written to (batch_file.h); NULL: none */
+    bool profile;             /* time every operation (compute/profile.h); `done` reads the times */
     /* Called after each stage, and every eval_every steps where the stage says so. May be NULL. The model's weights are
      * the ones to be judged (averaged ones with ema); its arena may be reserved anew. */
     oc_status (*evaluate)(void *ctx, oc_vlm *m, const oc_tokenizer *tokenizer, const oc_recipe *recipe,

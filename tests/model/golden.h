@@ -76,12 +76,16 @@ static inline void golden_batch(oc_batch *b, int first, int end) {
     oc_safetensors_close(st);
 }
 
-static inline void golden_model(oc_vlm *m, oc_compute **c, const char *backend, const char *folder) {
+static inline void golden_model_of(oc_vlm *m, oc_compute **c, const char *backend, const char *folder, oc_dtype t) {
     oc_error err;
     char dir[512];
     snprintf(dir, sizeof dir, OC_TEST_DATA "/golden/%s", folder);
     ok(oc_compute_open(c, &(oc_compute_options){.threads = 2, .backend = backend}, &err), &err);
-    ok(oc_weights_open(m, *c, dir, OC_F32, &err), &err);
+    ok(oc_weights_open(m, *c, dir, t, &err), &err);
+}
+
+static inline void golden_model(oc_vlm *m, oc_compute **c, const char *backend, const char *folder) {
+    golden_model_of(m, c, backend, folder, OC_F32);
 }
 
 /* Relative L2 error of n values. */

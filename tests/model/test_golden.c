@@ -248,6 +248,87 @@ static void test_frozen_parts(void **state) {
     }
 }
 
+/* ---- Activation checkpointing -------------------------------------------------------------------------------------- */
+
+/* Loss and gradients of a pass in which so many layers of each tower are computed twice; the forward pass's taps are
+ * counted. g: [part] receives copies. */
+static oc_loss recomputed_pass(oc_vlm *m, oc_batch *b, const int layers[OC_PART_COUNT], float *g[OC_PART_COUNT]) {
+    oc_error err;
+    memcpy(m->recomputed, layers, sizeof m->recomputed);
+    ok(oc_vlm_reserve(m, b->N, b->n_images, b->n_blocks, b->n_labels, true, &err), &err);
+    memset(m->arena.base, 0x7f, m->arena.capacity); /* what was left there before must not help */
+    for (int p = 0; p < OC_PART_COUNT; p++)
+        if (m->params.g[p]) memset(m->params.g[p], 0, m->params.n[p] * sizeof(float));
+    oc_loss l = oc_vlm_loss(m, b, 1.0f / (float)b->n_labels);
+    for (int p = 0; p < OC_PART_COUNT; p++) {
+        if (!m->params.g[p]) continue;
+        g[p] = malloc(m->params.n[p] * sizeof(float));
+        memcpy(g[p], m->params.g[p], m->params.n[p] * sizeof(float));
+    }
+    return l;
+}
+
+static void count_taps(void *ctx, const char *name, const void *x, int rows, int cols, int ld, oc_dtype t) {
+    (void)name, (void)x, (void)rows, (void)cols, (void)ld, (void)t;
+    ++*(int *)ctx;
+}
+
+/* One set of trainable parts, one mask: every number of layers gives the same bits, from less memory the more there are. */
+static void check_recomputed(const bool train[OC_PART_COUNT], oc_mask mask, oc_dtype t) {
+    oc_vlm m;
+    oc_compute *c;
+    oc_batch b;
+    oc_error err;
+    int taps = 0, taps_wanted = 0;
+    float *want[OC_PART_COUNT] = {NULL};
+    oc_loss all = {0};
+    size_t bytes = SIZE_MAX;
+    golden_model_of(&m, &c, backend, "tiny", t);
+    golden_batch(&b, 0, G_SEQ);
+    oc_spans_fill(&b, mask);
+    ok(oc_vlm_set_trainable(&m, train, &err), &err);
+    m.vision_tap = m.decoder_tap = (oc_tap){count_taps, &taps};
+    const int V = oc_vlm_layers(&m, OC_PART_VISION), D = oc_vlm_layers(&m, OC_PART_LM);
+    assert_true(V >= 2 && D >= 2 && oc_vlm_layers(&m, OC_PART_PROJECTOR) == 0);
+    for (int k = 0; k <= OC_MAX(V, D) + 1; k++) { /* one more than there are is all of them */
+        float *g[OC_PART_COUNT] = {NULL};
+        size_t planned;
+        taps = 0;
+        oc_loss l = recomputed_pass(&m, &b, (int[OC_PART_COUNT]){k, 0, k}, g);
+        planned = oc_vlm_arena_bytes(&m, b.N, b.n_images, b.n_blocks, b.n_labels, true);
+        assert_true(m.arena.used == planned);
+        if (k == 0) {
+            all = l, taps_wanted = taps;
+            memcpy(want, g, sizeof want);
+            bytes = planned;
+            continue;
+        }
+        assert_true(l.sum == all.sum && l.n == all.n && l.correct == all.correct);
+        assert_int_equal(taps, taps_wanted);
+        /* one layer shares with itself; a frozen encoder keeps nothing anyway */
+        bool fewer = k >= 2 && ((k <= V && train[OC_PART_VISION]) || k <= D);
+        if (fewer ? planned >= bytes : planned != bytes) fail_msg("%d layers recomputed: %zu bytes after %zu", k, planned, bytes);
+        bytes = planned;
+        for (int p = 0; p < OC_PART_COUNT; p++) {
+            if (g[p] && memcmp(g[p], want[p], m.params.n[p] * sizeof(float)))
+                fail_msg("%s: %d layers recomputed, the gradient of %s is not the same", backend, k, oc_part_names[p]);
+            free(g[p]);
+        }
+    }
+    for (int p = 0; p < OC_PART_COUNT; p++) free(want[p]);
+    oc_batch_close(&b);
+    oc_vlm_close(&m);
+    oc_compute_close(c);
+}
+
+static void test_recomputed(void **state) {
+    (void)state;
+    for (int mask = 0; mask < OC_MASK_COUNT; mask++) check_recomputed(ALL, (oc_mask)mask, OC_F32);
+    check_recomputed(ALL, OC_MASK_PREFIX, OC_BF16);
+    for (int set = 1; set < 7; set++)
+        check_recomputed((bool[OC_PART_COUNT]){set & 1, set & 2, set & 4}, OC_MASK_PREFIX, OC_F32);
+}
+
 /* ---- Three AdamW steps --------------------------------------------------------------------------------------------- */
 
 static void check_parameter(const oc_params *p, int row, const json_t *want) {
@@ -331,7 +412,7 @@ int main(void) {
         cmocka_unit_test(test_vision),           cmocka_unit_test(test_forward_packed),
         cmocka_unit_test(test_forward_one_by_one), cmocka_unit_test(test_gradients_packed),
         cmocka_unit_test(test_gradients_accumulated), cmocka_unit_test(test_frozen_parts),
-        cmocka_unit_test(test_adamw),
+        cmocka_unit_test(test_recomputed),      cmocka_unit_test(test_adamw),
     };
     const char *names[16];
     int n = oc_compute_backends(names, 16), failed = 0;

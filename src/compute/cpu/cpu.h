@@ -31,6 +31,7 @@ typedef struct oc_cpu {
     oc_cpu_features features; /* as allowed by the backend that was opened */
     void *gemm; /* of cpu/gemm: engine, stream, caches of primitives; made at first use, NULL before */
     void (*gemm_close)(oc_compute *); /* set by cpu/gemm together with gemm; oc_compute_close calls it */
+    size_t (*gemm_bytes)(const oc_compute *); /* ... and tells what its buffers hold */
     char describe[128];
 } oc_cpu;
 
@@ -51,8 +52,14 @@ static inline int oc_cpu_team(const oc_compute *c, size_t work) {
  * with thread = -1, of the call as a whole (outside of parallel regions only). 64-byte aligned, not cleared,
  * at least `bytes` long, kept for the next call and freed by oc_compute_close; growing loses the contents.
  * There is one block per thread: a kernel asks once and divides it, and a kernel that calls another entry of
- * the table must expect it to be overwritten. Aborts when memory is out: kernels have no way to report it. */
+ * the table must expect it to be overwritten. When memory is out, a call outside of parallel regions gives up
+ * (below); inside of one it aborts, so what a region asks for is made ready before: */
 void *oc_compute_scratch(oc_compute *c, int thread, size_t bytes);
+void oc_compute_scratch_threads(oc_compute *c, size_t bytes); /* at least so much for every thread */
+
+/* Memory for `bytes` could not be had: leaves the kernel for the oc_compute_try that is running, or aborts without
+ * one. Outside of parallel regions; the kernel owns nothing that would be lost. */
+_Noreturn void oc_compute_give_up(oc_compute *c, size_t bytes);
 
 /* The backends that this processor can run, slowest first ("ref" always). Returns their number, writes at
  * most max. */

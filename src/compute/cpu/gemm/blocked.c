@@ -237,6 +237,7 @@ static void run_plan(oc_compute *c, const plan *p) {
         atomic_init(&range[i].next, (int)((int64_t)tasks * i / threads));
         range[i].end = (int)((int64_t)tasks * (i + 1) / threads);
     }
+    oc_compute_scratch_threads(c, p->b.bytes + p->a.bytes + p->sum_bytes);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         int me = omp_get_thread_num();

@@ -32,6 +32,7 @@ typedef struct cache_entry {
 } cache_entry;
 
 struct oc_gemm_dnnl {
+    oc_compute *compute; /* that it belongs to */
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     uint64_t clock;
@@ -143,18 +144,21 @@ static oc_gemm_view view_of(const oc_gemm *g) { return g->b.trans ? OC_GEMM_FORW
 static pack *new_pack(const oc_gemm_dnnl *d, const oc_gemm *g) {
     dnnl_memory_desc_t a, b, c;
     dnnl_dims_t dims = {g->k, g->n};
+    pack *p = oc_alloc(sizeof *p);
+    if (!p) oc_compute_give_up(d->compute, sizeof *p);
     int32_t type = type_of(g->t);
     describe(&a, PACK_ROWS, g->k, type, g->k, false);
     describe(&c, PACK_ROWS, g->n, type, g->n, false);
     CHECK(dnnl_memory_desc_init_by_tag(&b, 2, dims, (dnnl_data_type_t)type, dnnl_format_tag_any));
     dnnl_primitive_desc_t pd;
     CHECK(matmul(&pd, d, &a, &b, NULL, &c, false));
-    pack *p = oc_alloc(sizeof *p);
-    OC_ASSERT(p != NULL);
     p->md = *dnnl_primitive_desc_query_md(pd, dnnl_query_weights_md, 0);
     dnnl_primitive_desc_destroy(pd);
-    p->data = oc_alloc(dnnl_memory_desc_get_size(&p->md));
-    OC_ASSERT(p->data != NULL);
+    size_t bytes = dnnl_memory_desc_get_size(&p->md);
+    if (!(p->data = oc_alloc(bytes))) {
+        oc_free(p);
+        oc_compute_give_up(d->compute, bytes);
+    }
     return p;
 }
 
@@ -201,10 +205,11 @@ void oc_gemm_dnnl_pack_free(void *p) {
 
 /* ---- What gemm.c calls ----------------------------------------------------------------------------- */
 
-oc_gemm_dnnl *oc_gemm_dnnl_open(const oc_cpu_features *f) {
-    if (f->amx) dnnl_set_max_cpu_isa(dnnl_cpu_isa_all); /* refused once oneDNN has chosen; it works without */
+oc_gemm_dnnl *oc_gemm_dnnl_open(oc_compute *c) {
+    if (oc_cpu_of(c)->features.amx) dnnl_set_max_cpu_isa(dnnl_cpu_isa_all); /* refused once oneDNN has chosen; it works without */
     oc_gemm_dnnl *d = oc_calloc(1, sizeof *d);
-    OC_ASSERT(d != NULL);
+    if (!d) oc_compute_give_up(c, sizeof *d);
+    d->compute = c;
     CHECK(dnnl_engine_create(&d->engine, dnnl_cpu, 0));
     CHECK(dnnl_stream_create(&d->stream, d->engine, dnnl_stream_default_flags));
     return d;

@@ -10,12 +10,20 @@ static void close_state(oc_compute *c) {
     oc_free(s);
 }
 
+static size_t buffer_bytes(const oc_compute *c) {
+    const oc_gemm_state *s = oc_cpu_of(c)->gemm;
+    size_t sum = 0;
+    for (int i = 0; i < OC_GEMM_BUFFERS; i++) sum += s->buffer_bytes[i];
+    return sum;
+}
+
 oc_gemm_state *oc_gemm_state_of(oc_compute *c) {
     oc_cpu *cpu = oc_cpu_of(c);
     if (!cpu->gemm) {
         cpu->gemm = oc_calloc(1, sizeof(oc_gemm_state));
-        OC_ASSERT(cpu->gemm != NULL);
+        if (!cpu->gemm) oc_compute_give_up(c, sizeof(oc_gemm_state));
         cpu->gemm_close = close_state;
+        cpu->gemm_bytes = buffer_bytes;
     }
     return cpu->gemm;
 }
@@ -24,9 +32,9 @@ void *oc_gemm_buffer(oc_compute *c, oc_gemm_buffer_id id, size_t bytes) {
     oc_gemm_state *s = oc_gemm_state_of(c);
     if (s->buffer_bytes[id] < bytes) {
         oc_free(s->buffer[id]);
-        s->buffer[id] = oc_alloc(bytes);
+        s->buffer_bytes[id] = 0;
+        if (!(s->buffer[id] = oc_alloc(bytes))) oc_compute_give_up(c, bytes);
         s->buffer_bytes[id] = bytes;
-        OC_ASSERT(s->buffer[id] != NULL);
     }
     return s->buffer[id];
 }
@@ -50,7 +58,7 @@ static const oc_gemm_kernel *kernel_of(const oc_compute *c, oc_dtype t) {
 
 static oc_gemm_dnnl *dnnl_of(oc_compute *c) {
     oc_gemm_state *s = oc_gemm_state_of(c);
-    if (!s->dnnl) s->dnnl = oc_gemm_dnnl_open(&oc_cpu_of(c)->features);
+    if (!s->dnnl) s->dnnl = oc_gemm_dnnl_open(c);
     return s->dnnl;
 }
 

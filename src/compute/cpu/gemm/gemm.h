@@ -84,13 +84,13 @@ typedef struct oc_gemm_state {
     size_t buffer_bytes[OC_GEMM_BUFFERS];
 } oc_gemm_state;
 
-oc_gemm_state *oc_gemm_state_of(oc_compute *c); /* made at first use; aborts when memory is out */
+oc_gemm_state *oc_gemm_state_of(oc_compute *c); /* made at first use; gives up (cpu.h) when memory is out */
 void *oc_gemm_buffer(oc_compute *c, oc_gemm_buffer_id id,
                      size_t bytes); /* not cleared; growing loses the contents */
 
 /* ---- oneDNN (dnnl.c) ------------------------------------------------------------------------------- */
 
-oc_gemm_dnnl *oc_gemm_dnnl_open(const oc_cpu_features *f);
+oc_gemm_dnnl *oc_gemm_dnnl_open(oc_compute *c); /* gives up when memory is out, as does running */
 void oc_gemm_dnnl_close(oc_gemm_dnnl *d);
 /* C = A B + bias or C += A B: the rest of an epilogue is the caller's. A, and B where it is no matrix, have
  * type t. */

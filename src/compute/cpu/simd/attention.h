@@ -439,6 +439,7 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
     oc_attention_plan_tiles(&plan, oc_compute_scratch(c, -1, oc_attention_plan_bytes(a->N)), a,
                             LANES / stack);
     int tasks = stacks * plan.tiles;
+    oc_compute_scratch_threads(c, sizeof(fwd_scratch));
 #pragma omp parallel for schedule(dynamic, chunk_of(c, tasks)) num_threads(oc_cpu_team(c, work_of(a)))
     for (int task = tasks - 1; task >= 0; task--) { /* causal tiles at the end have the most keys: first */
         const oc_attention_tile *t = &plan.tile[task / stacks],
@@ -635,6 +636,7 @@ static void backward_whole(oc_compute *c, const bwd_args *x) {
     const oc_attention_plan *plan = x->plan;
     size_t size = (size_t)plan->most_rows * x->width;
     int tasks = x->a->NKV * plan->components;
+    oc_compute_scratch_threads(c, sizeof(bwd_scratch) + 2 * size * sizeof(float));
 #pragma omp parallel for schedule(dynamic, chunk_of(c, tasks)) num_threads(oc_cpu_team(c, work_of(x->a)))
     for (int task = tasks - 1; task >= 0; task--) {
         int kv = task % x->a->NKV;
@@ -653,6 +655,7 @@ static void backward_parts(oc_compute *c, const bwd_args *x, float *shared) {
     const oc_attention_plan *plan = x->plan;
     int NKV = x->a->NKV;
     size_t size = plan->part_rows * x->width; /* floats of dk, or of dv, for one key/value head */
+    oc_compute_scratch_threads(c, sizeof(bwd_scratch));
 #pragma omp parallel for schedule(dynamic) num_threads(oc_cpu_team(c, work_of(x->a)))
     for (int task = NKV * plan->parts - 1; task >= 0; task--) {
         int kv = task % NKV;
@@ -769,6 +772,7 @@ static void attention_decode(oc_compute *c, void *o, const void *q, const void *
     first[0] = 0;
     for (int b = 0; b < B; b++) first[b + 1] = first[b] + chunks_of(len[b]);
     int team = oc_cpu_team(c, (size_t)tasks * CHUNK * (size_t)(a->NH * a->HS));
+    oc_compute_scratch_threads(c, sizeof(fwd_scratch) + (size_t)stacks * sizeof(queries));
 #pragma omp parallel for schedule(dynamic) num_threads(team)
     for (int task = 0; task < tasks; task++) {
         int b = 0;
