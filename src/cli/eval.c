@@ -101,23 +101,6 @@ static oc_status evaluate(oc_session *s, const oc_dataset *d, const oc_evaluate_
     return st;
 }
 
-static oc_status print_constant(const oc_dataset *d, const oc_evaluate_options *eo, oc_error *err) {
-    oc_evaluation e;
-    oc_constant c;
-    OC_TRY(oc_evaluation_open(&e, d, eo, err));
-    oc_status st = oc_constant_find(&c, &e, eo->quiet, err);
-    if (st == OC_OK && opt.json)
-        st = oc_print_json(oc_constant_json(&c, &e), err);
-    else if (st == OC_OK) {
-        oc_strbuf text = {0};
-        oc_constant_describe(&c, &e, &text);
-        st = print_text(&text, err);
-    }
-    oc_constant_free(&c);
-    oc_evaluation_free(&e);
-    return st;
-}
-
 static const oc_benchmark *benchmark(void) {
     char name[32];
     int len;
@@ -133,6 +116,47 @@ static oc_benchmark_options benchmark_data(void) {
                                   .suffix = opt.suffix,
                                   .images = opt.images,
                                   .no_images = opt.constant};
+}
+
+/* A benchmark's own training questions, where they are there: *questions stays NULL where they are not. */
+static oc_status open_training(oc_evaluation *training, oc_dataset **questions, const oc_evaluate_options *eo,
+                               oc_error *err) {
+    oc_benchmark_files files = {0};
+    oc_benchmark_options data = benchmark_data();
+    oc_evaluate_options all = {.task = eo->task};
+    oc_error missing;
+    if (!opt.benchmark || eo->task != OC_EVAL_VQA || (opt.split && !strcmp(opt.split, "train"))) return OC_OK;
+    data.split = "train";
+    oc_status st = oc_benchmark_open(questions, &files, benchmark(), &data, &missing);
+    if (st == OC_ERR_IO) return OC_OK; /* no such files */
+    if (st != OC_OK) return *err = missing, st;
+    oc_benchmark_files_free(&files);
+    return oc_evaluation_open(training, *questions, &all, err);
+}
+
+static oc_status print_constant(const oc_dataset *d, const oc_evaluate_options *eo, oc_error *err) {
+    oc_evaluation e;
+    oc_constant c;
+    oc_evaluation training = {0};
+    oc_dataset *questions = NULL;
+    OC_TRY(oc_evaluation_open(&e, d, eo, err));
+    oc_status st = open_training(&training, &questions, eo, err);
+    if (st == OC_OK)
+        st = oc_constant_find(&c, &e, questions ? &training : NULL, eo->quiet, err);
+    else
+        memset(&c, 0, sizeof c);
+    if (st == OC_OK && opt.json)
+        st = oc_print_json(oc_constant_json(&c, &e), err);
+    else if (st == OC_OK) {
+        oc_strbuf text = {0};
+        oc_constant_describe(&c, &e, &text);
+        st = print_text(&text, err);
+    }
+    oc_constant_free(&c);
+    oc_evaluation_free(&e);
+    oc_evaluation_free(&training);
+    oc_dataset_close(questions);
+    return st;
 }
 
 static oc_status with_data(oc_session *s, const oc_evaluate_options *eo, oc_error *err) {
