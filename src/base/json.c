@@ -5,6 +5,7 @@
 #include "base/file.h"
 
 enum { UNKNOWN, ARRAY, LINES, ENDED };
+enum { MAX_ELEMENT = 64 << 20 }; /* bytes: what one element may make jansson allocate is bounded by it */
 
 static oc_status fail_json(oc_error *err, const char *name, const json_error_t *e) {
     return oc_fail(err, OC_ERR_FORMAT, "%s:%d:%d: not valid JSON: %s", name, e->line, e->column, e->text);
@@ -99,10 +100,15 @@ oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err) {
     OC_TRY(next_element(r, err));
     if (r->mode == ENDED) return OC_OK;
     json_error_t e;
-    json_t *v = json_loadb(r->text + r->pos, r->len - r->pos,
-                           JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
+    const size_t rest = r->len - r->pos, size = OC_MIN(rest, (size_t)MAX_ELEMENT);
+    json_t *v =
+        json_loadb(r->text + r->pos, size, JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!v) {
         r->mode = ENDED;
+        if (size < rest && json_error_code(&e) == json_error_premature_end_of_input)
+            return oc_fail(err, OC_ERR_FORMAT,
+                           "%s:%d: element %zu is longer than %d MiB; it is no record of a data set", r->name, r->line,
+                           r->index, MAX_ELEMENT >> 20);
         return oc_fail(err, OC_ERR_FORMAT, "%s:%d: element %zu: not valid JSON: %s", r->name, r->line + e.line - 1,
                        r->index, e.text);
     }

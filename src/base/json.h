@@ -15,7 +15,7 @@ oc_status oc_json_load(json_t **out, const char *path, size_t max, oc_error *err
 oc_status oc_json_save(const json_t *value, const char *path, oc_error *err);
 
 /* Reads the elements of a top-level array, or the values of a JSON-lines text, one after the other: memory holds one
- * element at a time. The text must stay valid. */
+ * element at a time, of at most 64 MiB. The text must stay valid. */
 typedef struct oc_json_reader {
     const char *text, *name;
     size_t len, pos;
@@ -27,6 +27,19 @@ typedef struct oc_json_reader {
 void oc_json_reader_init(oc_json_reader *r, const char *text, size_t len, const char *name);
 /* *out = the next element (caller decrefs), or NULL at the end. An error names line and element index. */
 oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err);
+
+/* An array inside of a large text: r reads the elements of the member `key` of the text's object. The other members are
+ * skipped unread (only strings and brackets are looked at). Without that member *found = false. A text that is an array or
+ * JSON lines itself: *found = true and r reads all of it. */
+oc_status oc_json_reader_member(oc_json_reader *r, bool *found, const char *text, size_t len, const char *key,
+                                const char *name, oc_error *err);
+/* As oc_json_reader_next, but the element must be an object. */
+oc_status oc_json_reader_object(oc_json_reader *r, json_t **out, oc_error *err);
+
+/* An id that is an integer or a string of 1 to OC_JSON_ID - 1 bytes, as text: 17 and "17" are the same id. A number that
+ * is written with a fraction of zero (17.0) is that integer. False for anything else. */
+enum { OC_JSON_ID = 256 };
+bool oc_json_id(const json_t *value, char id[OC_JSON_ID]);
 
 /* Member access for configuration objects. `where` names the file in messages. A key that is absent (or null) leaves
  * *out alone and succeeds; a wrong type or a value outside [lo, hi] fails. */

@@ -10,6 +10,7 @@ OC_GROUP("Measure")
 OC_COMMAND(report)
 OC_COMMAND(score)
 OC_COMMAND(eval)
+OC_COMMAND(compare)
 
 OC_GROUP("Train")
 OC_COMMAND(init)

@@ -6,8 +6,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "cli/cli.h"
-#include "eval/caption_metrics_io.h"
-#include "eval/vqa_io.h"
+#include "eval/score_io.h"
 
 static struct {
     int task;

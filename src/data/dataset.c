@@ -111,8 +111,10 @@ static oc_status sampling_count(const char *text, const char *number, size_t tot
     char *end;
     double n = strtod(number, &end);
     if (*number < '0' || *number > '9') return bad_sampling(text, err);
-    if (*end == '%' && !end[1] && n <= 100) n = (double)total * n / 100;
-    else if (*end || n != floor(n)) return bad_sampling(text, err);
+    if (*end == '%' && !end[1] && n <= 100)
+        n = (double)total * n / 100;
+    else if (*end || n != floor(n))
+        return bad_sampling(text, err);
     *out = n >= (double)total ? total : (size_t)n;
     return OC_OK;
 }
@@ -130,7 +132,8 @@ static oc_status apply_sampling(oc_dataset *d, oc_error *err) {
     if (!colon) return bad_sampling(s, err);
     OC_TRY(sampling_count(s, colon + 1, n, &keep, err));
     size_t kind = (size_t)(colon - s);
-    if (kind == 5 && !strncmp(s, "first", 5)) d->n_records = keep;
+    if (kind == 5 && !strncmp(s, "first", 5))
+        d->n_records = keep;
     else if (kind == 3 && !strncmp(s, "end", 3)) {
         memmove(d->record, d->record + (n - keep), keep * sizeof *d->record);
         d->n_records = keep;
@@ -144,7 +147,8 @@ static oc_status apply_sampling(oc_dataset *d, oc_error *err) {
         for (size_t i = 0; i < keep; i++) d->record[i] = d->record[order[i]];
         d->n_records = keep;
         oc_free(order);
-    } else return bad_sampling(s, err);
+    } else
+        return bad_sampling(s, err);
     return OC_OK;
 }
 
@@ -197,10 +201,20 @@ static oc_status build_groups(oc_dataset *d, oc_error *err) {
 
 static oc_status read_records(oc_dataset *d, oc_error *err) {
     switch (d->opt.kind) {
-    case OC_DATASET_LLAVA: return oc_dataset_read_llava(d, err);
-    case OC_DATASET_COCO: return oc_dataset_read_coco(d, err);
-    case OC_DATASET_KARPATHY: return oc_dataset_read_karpathy(d, err);
-    case OC_DATASET_VQA: return oc_dataset_read_vqa(d, err);
+    case OC_DATASET_LLAVA:
+        return oc_dataset_read_llava(d, err);
+    case OC_DATASET_COCO:
+        return oc_dataset_read_coco(d, err);
+    case OC_DATASET_KARPATHY:
+        return oc_dataset_read_karpathy(d, err);
+    case OC_DATASET_VQA:
+        return oc_dataset_read_vqa(d, err);
+    case OC_DATASET_CAPTION_LIST:
+        return oc_dataset_read_caption_list(d, err);
+    case OC_DATASET_VQAV2:
+        return oc_dataset_read_vqav2(d, err);
+    case OC_DATASET_PATHVQA:
+        return oc_dataset_read_pathvqa(d, err);
     }
     return oc_fail(err, OC_ERR_ARG, "unknown kind of data set");
 }
@@ -234,9 +248,12 @@ oc_status oc_dataset_open(oc_dataset **out, const oc_dataset_options *opt, oc_er
 done:
     oc_free(folder);
     /* strings of the options may not outlive this call */
-    d->opt.json = d->opt.images = d->opt.split = d->opt.prompt = d->opt.prompt_suffix = d->opt.sampling = NULL;
-    if (st == OC_OK) *out = d;
-    else oc_dataset_close(d);
+    d->opt.json = d->opt.annotations = d->opt.images = d->opt.split = d->opt.prompt = d->opt.prompt_suffix =
+        d->opt.sampling = NULL;
+    if (st == OC_OK)
+        *out = d;
+    else
+        oc_dataset_close(d);
     return st;
 }
 
@@ -270,6 +287,19 @@ void oc_dataset_sample(const oc_dataset *d, size_t i, oc_sample *out) {
                        .n_answers = r->n_answers,
                        .system = r->system,
                        .question_type = r->question_type};
+}
+
+oc_status oc_dataset_set_images(oc_dataset *d, const char *where, bool flat, oc_error *err) {
+    oc_image_store *store;
+    OC_TRY(oc_image_store_open(&store, where, err));
+    oc_image_store_set_flat(store, flat);
+    oc_image_store_close(d->store);
+    d->store = store;
+    return OC_OK;
+}
+
+bool oc_dataset_has_image(const oc_dataset *d, const char *image) {
+    return d->store && oc_image_store_has(d->store, image);
 }
 
 oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size,

@@ -1,6 +1,7 @@
 /* Data sets: an index of samples in memory; pictures stay in their files until a loader wants them.
  *
- * Sources (FORMATS): LLaVA conversation JSON or JSON lines, COCO caption JSON, Karpathy's split files, VQA JSON lines.
+ * Sources: LLaVA conversation JSON or JSON lines, COCO caption JSON, Karpathy's split files, lists of captions, VQA JSON
+ * lines, VQA v2, PathVQA.
  * Pictures: a folder, or tar shards ("train-*.tar", "name-{000000..000005}.tar", "one.tar"), found by member name. */
 #ifndef OC_DATA_DATASET_H
 #define OC_DATA_DATASET_H
@@ -8,13 +9,22 @@
 #include "data/batch.h"
 #include "data/chat.h"
 
-typedef enum { OC_DATASET_LLAVA, OC_DATASET_COCO, OC_DATASET_KARPATHY, OC_DATASET_VQA } oc_dataset_kind;
+typedef enum {
+    OC_DATASET_LLAVA,
+    OC_DATASET_COCO,
+    OC_DATASET_KARPATHY,
+    OC_DATASET_VQA,
+    OC_DATASET_CAPTION_LIST, /* [{"image", "caption": text or list}] */
+    OC_DATASET_VQAV2,        /* the official questions, with the answers in `annotations` */
+    OC_DATASET_PATHVQA       /* PathVQA's JSON forms (data/vqa.c names them) */
+} oc_dataset_kind;
 
 typedef struct oc_dataset_options {
     oc_dataset_kind kind;
-    const char *json;          /* the annotation file */
-    const char *images;        /* folder, shard pattern or glob; NULL: the annotation file's folder */
-    const char *split;         /* Karpathy: "train" (which includes restval), "val", "test"; NULL: all */
+    const char *json;        /* the annotation file */
+    const char *annotations; /* VQA v2: the file with the answers; else NULL */
+    const char *images;      /* folder, shard pattern or glob; NULL: the annotation file's folder */
+    const char *split;       /* Karpathy: "train" (which includes restval), "val", "test"; NULL: all */
     /* Human turn for caption files; NULL: "Provide a one-sentence caption for the provided image." */
     const char *prompt;
     const char *prompt_suffix; /* appended to every human turn that holds an image; NULL: none */
@@ -34,8 +44,8 @@ typedef struct oc_sample {
     const char *id;           /* as text, never NULL */
     const char *const *image; /* [n_images] names below `images` */
     int n_images, n_turns;
-    const oc_turn *turn;      /* human, assistant, human, ... and assistant last */
-    const char *system;       /* NULL: none */
+    const oc_turn *turn;       /* human, assistant, human, ... and assistant last */
+    const char *system;        /* NULL: none */
     const char *question_type; /* VQA files: "yesno", "open", ...; else NULL */
     const char *const
         *answer; /* [n_answers] VQA files with "answers": all that people gave, the first one is the turn; else none */
@@ -54,6 +64,11 @@ void oc_dataset_sample(const oc_dataset *d, size_t i, oc_sample *out); /* pointe
 /* Encoded bytes of one picture. *data is owned by the caller if *owned is set (oc_free), else it points into a map. */
 oc_status oc_dataset_image_bytes(const oc_dataset *d, const char *image, const uint8_t **data, size_t *size,
                                  void **owned, oc_error *err);
+
+/* Takes pictures from somewhere else than the options said. flat: names lose their folders first ("val2014/a.jpg" is looked
+ * for as "a.jpg"). Not while other threads read pictures. */
+oc_status oc_dataset_set_images(oc_dataset *d, const char *where, bool flat, oc_error *err);
+bool oc_dataset_has_image(const oc_dataset *d, const char *image);
 
 /* Looks for every picture without decoding it; the first `max_report` missing ones are given to report. */
 size_t oc_dataset_missing_images(const oc_dataset *d, void (*report)(void *ctx, const char *sample, const char *image),

@@ -32,12 +32,27 @@ oc_status oc_dataset_add_image(oc_dataset *d, const char *name, oc_error *err);
 oc_status oc_dataset_add_turn(oc_dataset *d, bool assistant, const char *text, size_t len, oc_error *err);
 oc_status oc_dataset_add_answer(oc_dataset *d, const char *text, oc_error *err); /* of several that people gave */
 
+/* One picture, one question, one answer: "<image>\n", the question and the suffix of the options, then the answer. */
+oc_status oc_dataset_add_pair(oc_dataset *d, const char *id, const char *image, const char *question,
+                              const char *answer, const char *type, oc_error *err);
+
+/* Calls record for every element of the member `key` of a JSON file, which is mapped, not read: one element is in memory
+ * at a time. *found = false without that member. A file that is itself an array or JSON lines is read as such. */
+typedef oc_status (*oc_dataset_element)(oc_dataset *d, size_t index, int line, const json_t *o, void *ctx,
+                                        oc_error *err);
+oc_status oc_dataset_each(oc_dataset *d, const char *file, const char *key, bool *found, oc_dataset_element record,
+                          void *ctx, oc_error *err);
+oc_status oc_dataset_fail_item(oc_error *err, const char *file, const char *list, size_t i, const char *what);
+
 /* The line on which the next record begins. */
 int oc_dataset_record_line(const oc_json_reader *r);
 
 oc_status oc_dataset_read_llava(oc_dataset *d, oc_error *err);
 oc_status oc_dataset_read_coco(oc_dataset *d, oc_error *err);
 oc_status oc_dataset_read_karpathy(oc_dataset *d, oc_error *err);
+oc_status oc_dataset_read_caption_list(oc_dataset *d, oc_error *err);
 oc_status oc_dataset_read_vqa(oc_dataset *d, oc_error *err);
+oc_status oc_dataset_read_vqav2(oc_dataset *d, oc_error *err);
+oc_status oc_dataset_read_pathvqa(oc_dataset *d, oc_error *err);
 
 #endif

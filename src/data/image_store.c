@@ -17,6 +17,7 @@ struct oc_image_store {
     char *folder; /* or NULL, and then shards */
     shard *shard;
     size_t n_shards;
+    bool flat;
 };
 
 enum { MAX_IMAGE_BYTES = 256 << 20, MAX_SHARDS = 100000 };
@@ -112,8 +113,10 @@ oc_status oc_image_store_open(oc_image_store **out, const char *where, oc_error 
         if (st == OC_OK) st = open_shards(s, &l, err);
     }
     free_paths(&l);
-    if (st == OC_OK) *out = s;
-    else oc_image_store_close(s);
+    if (st == OC_OK)
+        *out = s;
+    else
+        oc_image_store_close(s);
     return st;
 }
 
@@ -127,6 +130,8 @@ void oc_image_store_close(oc_image_store *s) {
     oc_free(s->folder);
     oc_free(s);
 }
+
+void oc_image_store_set_flat(oc_image_store *s, bool flat) { s->flat = flat; }
 
 /* Archives made of a folder by "tar -C folder ." hold "./name". */
 static const oc_tar_entry *find(const oc_image_store *s, const char *name) {
@@ -145,6 +150,7 @@ oc_status oc_image_store_get(const oc_image_store *s, const char *name, const ui
     *data = NULL;
     *size = 0;
     *owned = NULL;
+    if (s->flat) name = oc_path_base(name);
     if (!s->folder) {
         const oc_tar_entry *e = find(s, name);
         if (!e) return oc_fail(err, OC_ERR_IO, "%s: no such member in the %zu shards", name, s->n_shards);
@@ -163,6 +169,7 @@ oc_status oc_image_store_get(const oc_image_store *s, const char *name, const ui
 }
 
 bool oc_image_store_has(const oc_image_store *s, const char *name) {
+    if (s->flat) name = oc_path_base(name);
     if (!s->folder) return find(s, name) != NULL;
     if (!oc_path_is_contained(name)) return false;
     char *path = oc_path_join(s->folder, name);

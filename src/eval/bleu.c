@@ -29,8 +29,8 @@ size_t oc_bleu_closest_length(const oc_sentence *refs, size_t n_refs, size_t n) 
 
 /* How many (k+1)-grams of the candidate occur in a reference, each at most as often as in the reference that
  * has it most often. */
-static size_t count_correct(const oc_sentence *cand, const oc_sentence *refs, size_t n_refs, int k,
-                            oc_gram_counter *cc, oc_gram_counter *rc) {
+static size_t count_correct(const oc_sentence *cand, const oc_sentence *refs, size_t n_refs, int k, oc_gram_counter *cc,
+                            oc_gram_counter *rc) {
     oc_gram_counter_add(cc, cand, k);
     size_t correct = 0;
     for (size_t r = 0; r < n_refs; r++) {
@@ -48,17 +48,19 @@ static size_t count_correct(const oc_sentence *cand, const oc_sentence *refs, si
 
 void oc_bleu_add(oc_bleu *sum, double item[OC_NGRAM_MAX], const oc_sentence *cand, const oc_sentence *refs,
                  size_t n_refs, oc_gram_counter *cand_count, oc_gram_counter *ref_count) {
-    oc_bleu one = {.test_len = (double)cand->n,
-                   .ref_len = (double)oc_bleu_closest_length(refs, n_refs, cand->n)};
+    oc_bleu one = {.test_len = (double)cand->n, .ref_len = (double)oc_bleu_closest_length(refs, n_refs, cand->n)};
     for (int k = 0; k < OC_NGRAM_MAX; k++) {
         one.guess[k] = cand->n > (size_t)k ? (double)(cand->n - (size_t)k) : 0;
         one.correct[k] = (double)count_correct(cand, refs, n_refs, k, cand_count, ref_count);
-        sum->guess[k] += one.guess[k];
-        sum->correct[k] += one.correct[k];
     }
-    sum->test_len += one.test_len;
-    sum->ref_len += one.ref_len;
+    oc_bleu_join(sum, &one);
     finish(&one, item);
+}
+
+void oc_bleu_join(oc_bleu *sum, const oc_bleu *more) {
+    sum->test_len += more->test_len;
+    sum->ref_len += more->ref_len;
+    for (int k = 0; k < OC_NGRAM_MAX; k++) sum->guess[k] += more->guess[k], sum->correct[k] += more->correct[k];
 }
 
 void oc_bleu_corpus(const oc_bleu *sum, double bleu[OC_NGRAM_MAX]) { finish(sum, bleu); }

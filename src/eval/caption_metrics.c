@@ -2,7 +2,6 @@
 
 #include <string.h>
 
-#include "eval/bleu.h"
 #include "eval/cider.h"
 #include "eval/ptb.h"
 #include "eval/rouge.h"
@@ -55,8 +54,7 @@ done:
     return st;
 }
 
-static oc_status read_items(sentences *s, const oc_caption_item *items, size_t n, bool tokenized,
-                            oc_error *err) {
+static oc_status read_items(sentences *s, const oc_caption_item *items, size_t n, bool tokenized, oc_error *err) {
     oc_ptb *ptb = NULL;
     oc_status st = OC_OK;
     *s = (sentences){.n = n};
@@ -108,8 +106,7 @@ static double pairwise_sum(const double *a, size_t n, size_t stride) {
 }
 
 /* item[n] and *corpus from the sentences. */
-static oc_status score(oc_caption_scores *corpus, oc_caption_scores *item, const sentences *s,
-                       oc_error *err) {
+static oc_status score(oc_caption_scores *corpus, oc_caption_scores *item, const sentences *s, oc_error *err) {
     oc_gram_counter cc = {0}, rc = {0};
     oc_cider cider = {0};
     oc_bleu sum = {0};
@@ -124,14 +121,17 @@ static oc_status score(oc_caption_scores *corpus, oc_caption_scores *item, const
     const oc_sentence *refs = s->ref;
     for (size_t i = 0; i < s->n; refs += s->n_refs[i++]) {
         double *v = item[i].v;
-        oc_bleu_add(&sum, &v[OC_SCORE_BLEU_1], &s->cand[i], refs, s->n_refs[i], &cc, &rc);
+        item[i].bleu = (oc_bleu){0};
+        oc_bleu_add(&item[i].bleu, &v[OC_SCORE_BLEU_1], &s->cand[i], refs, s->n_refs[i], &cc, &rc);
         v[OC_SCORE_ROUGE_L] = oc_rouge_l(&s->cand[i], refs, s->n_refs[i], row);
-        oc_cider_item(&cider, &v[OC_SCORE_CIDER], &v[OC_SCORE_CIDER_ORIGINAL], &s->cand[i], refs,
-                      s->n_refs[i], &cc, &rc);
+        oc_cider_item(&cider, &v[OC_SCORE_CIDER], &v[OC_SCORE_CIDER_ORIGINAL], &s->cand[i], refs, s->n_refs[i], &cc,
+                      &rc);
+        oc_bleu_join(&sum, &item[i].bleu);
     }
+    corpus->bleu = sum;
     oc_bleu_corpus(&sum, &corpus->v[OC_SCORE_BLEU_1]);
     for (int k = OC_SCORE_ROUGE_L; k < OC_SCORE_COUNT; k++)
-        corpus->v[k] = pairwise_sum(&item[0].v[k], s->n, OC_SCORE_COUNT) / (double)s->n;
+        corpus->v[k] = pairwise_sum(&item[0].v[k], s->n, sizeof *item / sizeof(double)) / (double)s->n;
 done:
     oc_cider_close(&cider);
     oc_gram_counter_close(&cc);
@@ -146,8 +146,7 @@ oc_status oc_caption_scores_compute(oc_caption_scores *corpus, oc_caption_scores
     if (n == 0) return oc_fail(err, OC_ERR_ARG, "no captions to score");
     for (size_t i = 0; i < n; i++)
         if (items[i].n_references == 0)
-            return oc_fail(err, OC_ERR_FORMAT, "image %s has no reference captions",
-                           items[i].id ? items[i].id : "");
+            return oc_fail(err, OC_ERR_FORMAT, "image %s has no reference captions", items[i].id ? items[i].id : "");
     sentences s = {0};
     oc_caption_scores *own = NULL;
     oc_status st = OC_OK;

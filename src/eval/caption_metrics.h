@@ -1,5 +1,5 @@
 /* Scores of captions against references: BLEU-1 to 4, ROUGE-L, CIDEr (CIDEr-D) as pycocoevalcap computes
- * them, and the original CIDEr. Everything is in memory; caption_metrics_io.h reads the files.
+ * them, and the original CIDEr. Everything is in memory; score_io.h reads the files.
  *
  *     oc_caption_item item[] = {{.candidate = "a cat", .references = refs, .n_references = 5}, ...};
  *     oc_caption_scores corpus;
@@ -11,7 +11,7 @@
 #ifndef OC_EVAL_CAPTION_METRICS_H
 #define OC_EVAL_CAPTION_METRICS_H
 
-#include "base/base.h"
+#include "eval/bleu.h"
 
 typedef enum {
     OC_SCORE_BLEU_1,
@@ -29,6 +29,7 @@ const char *oc_score_name(oc_score s);
 
 typedef struct oc_caption_scores {
     double v[OC_SCORE_COUNT]; /* BLEU and ROUGE-L in [0, 1], CIDEr in [0, 10]; papers print 100 times these */
+    oc_bleu bleu;             /* the counts that BLEU comes from; those of the corpus are the sums of its items' */
 } oc_caption_scores;
 
 typedef struct oc_caption_item {

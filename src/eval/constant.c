@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/progress.h"
+#include "eval/id_map.h"
 #include "eval/ptb.h"
 
 enum { SCREENED = 1200, SCREEN_PICTURES = 50, FREQUENT = 60, CENTRAL = 140, ANSWERS = 50 };
@@ -15,7 +16,7 @@ typedef struct counted {
     const char *text; /* as scored: tokens for captions */
     size_t reference; /* its first occurrence */
     size_t count;
-    double score;     /* of the screening */
+    double score; /* of the screening */
 } counted;
 
 static int by_text(const void *a, const void *b) {
@@ -41,8 +42,10 @@ static size_t merge(counted *list, size_t n) {
     size_t m = 0;
     qsort(list, n, sizeof *list, by_text);
     for (size_t i = 0; i < n; i++) {
-        if (m && !strcmp(list[m - 1].text, list[i].text)) list[m - 1].count++;
-        else list[m++] = (counted){.text = list[i].text, .reference = list[i].reference, .count = 1};
+        if (m && !strcmp(list[m - 1].text, list[i].text))
+            list[m - 1].count++;
+        else
+            list[m++] = (counted){.text = list[i].text, .reference = list[i].reference, .count = 1};
     }
     qsort(list, m, sizeof *list, by_count);
     return m;
@@ -204,7 +207,81 @@ static oc_status best_per_type(oc_constant *c, const oc_evaluation *e, oc_vqa_it
     return oc_vqa_compute(&c->per_type, NULL, item, e->n, err);
 }
 
-static oc_status find_answer(oc_constant *c, const oc_evaluation *e, oc_error *err) {
+/* "yes/no is": the type and the first word of a question, in lower case. level 1: the type alone; 2: nothing. */
+static void kind_of(char out[64], const oc_evaluated *it, int level) {
+    const char *q = it->prompt ? it->prompt : "";
+    const size_t skip = strlen(OC_IMAGE_PLACEHOLDER);
+    size_t n = 0;
+    if (!strncmp(q, OC_IMAGE_PLACEHOLDER, skip)) q += skip;
+    q += strspn(q, " \n");
+    if (level < 2) n = (size_t)snprintf(out, 40, "%.30s ", it->type ? it->type : "");
+    for (; level == 0 && n < 63 && *q && *q != ' ' && *q != '\n'; q++)
+        out[n++] = (char)(*q >= 'A' && *q <= 'Z' ? *q - 'A' + 'a' : *q);
+    out[n] = 0;
+}
+
+/* Most frequent answers: best[kind] of an item, counted over the items of from. */
+typedef struct majority {
+    oc_id_map kinds, answers; /* answers: "kind\nanswer" */
+    size_t *count;            /* [answers.n] */
+    struct {
+        const char *answer;
+        size_t count;
+    } * best; /* [kinds.n] */
+} majority;
+
+static void majority_close(majority *m) {
+    oc_id_map_free(&m->kinds);
+    oc_id_map_free(&m->answers);
+    oc_free(m->count);
+    oc_free(m->best);
+}
+
+static oc_status count_answer(majority *m, const oc_evaluated *it, int level, oc_error *err) {
+    char kind[64];
+    size_t k, a;
+    oc_strbuf key = {0};
+    kind_of(kind, it, level);
+    oc_strbuf_printf(&key, "%s\n%s", kind, it->reference[0]);
+    oc_status st = key.failed ? no_memory(err) : oc_id_map_add(&m->kinds, kind, &k, err);
+    if (st == OC_OK) st = oc_id_map_add(&m->answers, key.data, &a, err);
+    oc_strbuf_free(&key);
+    if (st != OC_OK) return st;
+    if (++m->count[a] > m->best[k].count) {
+        m->best[k].answer = it->reference[0];
+        m->best[k].count = m->count[a];
+    }
+    return OC_OK;
+}
+
+static oc_status majority_open(majority *m, const oc_evaluation *from, int level, oc_error *err) {
+    *m = (majority){.count = oc_calloc(from->n, sizeof *m->count), .best = oc_calloc(from->n, sizeof *m->best)};
+    oc_status st = m->count && m->best ? OC_OK : no_memory(err);
+    for (size_t k = 0; k < from->n && st == OC_OK; k++) st = count_answer(m, &from->item[k], level, err);
+    return st;
+}
+
+/* Every question gets the answer of its kind; a kind that does not occur that of its type, then that of all. */
+static oc_status answer_by_kind(oc_vqa_report *out, const oc_evaluation *e, const oc_evaluation *from,
+                                oc_vqa_item *item, oc_error *err) {
+    enum { LEVELS = 3 };
+    majority m[LEVELS] = {0};
+    oc_status st = OC_OK;
+    for (int i = 0; i < LEVELS && st == OC_OK; i++) st = majority_open(&m[i], from, i, err);
+    for (size_t k = 0; k < e->n && st == OC_OK; k++) {
+        for (int i = LEVELS - 1; i >= 0; i--) {
+            char kind[64];
+            size_t at;
+            kind_of(kind, &e->item[k], i);
+            if (oc_id_map_find(&m[i].kinds, kind, &at)) item[k].prediction = m[i].best[at].answer;
+        }
+    }
+    if (st == OC_OK) st = oc_vqa_compute(out, NULL, item, e->n, err);
+    for (int i = 0; i < LEVELS; i++) majority_close(&m[i]);
+    return st;
+}
+
+static oc_status find_answer(oc_constant *c, const oc_evaluation *e, const oc_evaluation *training, oc_error *err) {
     oc_vqa_item *item = oc_calloc(e->n, sizeof *item);
     counted *list = oc_calloc(e->n, sizeof *list);
     oc_status st = item && list ? OC_OK : no_memory(err);
@@ -216,6 +293,9 @@ static oc_status find_answer(oc_constant *c, const oc_evaluation *e, oc_error *e
     if (st == OC_OK) st = best_for_all(c, e, item, list, err);
     for (size_t k = 0; k < e->n && st == OC_OK; k++) item[k].prediction = c->answer;
     if (st == OC_OK) st = best_per_type(c, e, item, list, err);
+    if (st == OC_OK) st = answer_by_kind(&c->per_kind, e, e, item, err);
+    c->has_learned = training != NULL;
+    if (st == OC_OK && training) st = answer_by_kind(&c->learned, e, training, item, err);
     oc_free(item);
     oc_free(list);
     return st;
@@ -223,10 +303,12 @@ static oc_status find_answer(oc_constant *c, const oc_evaluation *e, oc_error *e
 
 /* ---- 4. Results ---------------------------------------------------------------------------------------------------- */
 
-oc_status oc_constant_find(oc_constant *c, const oc_evaluation *e, bool quiet, oc_error *err) {
+oc_status oc_constant_find(oc_constant *c, const oc_evaluation *e, const oc_evaluation *training, bool quiet,
+                           oc_error *err) {
     memset(c, 0, sizeof *c);
     oc_status st;
-    if (e->task == OC_EVAL_VQA) st = find_answer(c, e, err);
+    if (e->task == OC_EVAL_VQA)
+        st = find_answer(c, e, training, err);
     else {
         caption_set s;
         oc_progress bar;
@@ -243,14 +325,26 @@ oc_status oc_constant_find(oc_constant *c, const oc_evaluation *e, bool quiet, o
 void oc_constant_free(oc_constant *c) {
     oc_vqa_report_free(&c->all);
     oc_vqa_report_free(&c->per_type);
+    oc_vqa_report_free(&c->per_kind);
+    oc_vqa_report_free(&c->learned);
     memset(c, 0, sizeof *c);
 }
 
+static json_t *split_json(const oc_vqa_report *r) {
+    return json_pack("{s:o, s:o, s:o}", "overall", oc_vqa_scores_json(&r->overall), "yesno",
+                     oc_vqa_scores_json(&r->yesno), "open", oc_vqa_scores_json(&r->open));
+}
+
+static json_t *answers_json(const oc_constant *c, const oc_evaluation *e) {
+    json_t *o = json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o}", "task", "vqa", "items", (json_int_t)e->n, "candidates",
+                          (json_int_t)c->candidates, "answer", c->answer, "scores", oc_vqa_scores_json(&c->all.overall),
+                          "per_type", oc_vqa_scores_json(&c->per_type.overall), "per_kind", split_json(&c->per_kind));
+    if (c->has_learned) json_object_set_new(o, "learned", split_json(&c->learned));
+    return o;
+}
+
 json_t *oc_constant_json(const oc_constant *c, const oc_evaluation *e) {
-    if (e->task == OC_EVAL_VQA)
-        return json_pack("{s:s, s:I, s:I, s:s, s:o, s:o}", "task", "vqa", "items", (json_int_t)e->n, "candidates",
-                         (json_int_t)c->candidates, "answer", c->answer, "scores", oc_vqa_scores_json(&c->all.overall),
-                         "per_type", oc_vqa_scores_json(&c->per_type.overall));
+    if (e->task == OC_EVAL_VQA) return answers_json(c, e);
     json_t *best = json_object();
     for (int k = 0; k < OC_SCORE_COUNT; k++)
         json_object_set_new(best, oc_score_name((oc_score)k),
@@ -260,11 +354,26 @@ json_t *oc_constant_json(const oc_constant *c, const oc_evaluation *e) {
                      oc_caption_scores_json(&c->scores[OC_SCORE_CIDER]), "best", best);
 }
 
+static void describe_line(oc_strbuf *out, const char *what, const oc_vqa_report *r) {
+    oc_strbuf_printf(out, "%-44s %8.2f %8.2f %8.2f %8.2f %8.2f\n", what, 100 * r->overall.accuracy,
+                     100 * r->overall.exact, 100 * r->yesno.exact, 100 * r->open.exact, 100 * r->open.f1);
+}
+
+static void describe_answers(const oc_constant *c, const oc_evaluation *e, oc_strbuf *out) {
+    char what[64];
+    oc_strbuf_printf(out, "%-44s %8s %8s %8s %8s %8s\n", "", "accuracy", "exact", "yes/no", "open", "open F1");
+    snprintf(what, sizeof what, "always \"%.30s\"", c->answer);
+    describe_line(out, what, &c->all);
+    describe_line(out, "the most frequent answer of each type", &c->per_type);
+    describe_line(out, "the most frequent of each type and first word", &c->per_kind);
+    if (c->has_learned) describe_line(out, "the same, counted over the training questions", &c->learned);
+    oc_strbuf_printf(out, "%zu questions, %zu of them yes/no; times 100; yes/no and open: exact match\n", e->n,
+                     c->all.yesno.n);
+}
+
 void oc_constant_describe(const oc_constant *c, const oc_evaluation *e, oc_strbuf *out) {
     if (e->task == OC_EVAL_VQA) {
-        oc_strbuf_printf(out,
-                         "always \"%s\": accuracy %.2f; the most frequent answer of each type: %.2f; %zu questions\n",
-                         c->answer, 100 * c->all.overall.accuracy, 100 * c->per_type.overall.accuracy, e->n);
+        describe_answers(c, e, out);
         return;
     }
     for (int k = 0; k < OC_SCORE_COUNT; k++)

@@ -2,6 +2,7 @@
 #include "eval/evaluate.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/progress.h"
 #include "base/signals.h"
@@ -24,18 +25,20 @@ typedef struct prompts {
     int n, n_blocks, n_names;
     oc_chat_tokens *tokens; /* [n] */
     const char **name;      /* [n_names] distinct pictures */
+    uint64_t *hash;         /* [n_names] of their files */
     int32_t *block_image;   /* [n_blocks] indices into name */
     oc_batch batch;
-    oc_generation *answer;  /* [n] */
+    oc_generation *answer; /* [n] */
 } prompts;
 
 /* ---- 1. Pictures --------------------------------------------------------------------------------------------------- */
 
-static oc_status load_picture(const run *r, const char *name, float *pixels, oc_error *err) {
+static oc_status load_picture(const run *r, const char *name, float *pixels, uint64_t *hash, oc_error *err) {
     const uint8_t *bytes;
     size_t size;
     void *owned;
     OC_TRY(oc_dataset_image_bytes(r->d, name, &bytes, &size, &owned, err));
+    *hash = XXH3_64bits(bytes, size);
     oc_status st = oc_image_pixels(pixels, bytes, size, name, &r->image, NULL, err);
     oc_free(owned);
     return st;
@@ -48,7 +51,7 @@ static oc_status load_pictures(const run *r, const prompts *p, oc_error *err) {
 #pragma omp parallel for schedule(dynamic)
     for (int i = 0; i < p->n_names; i++) {
         oc_error e;
-        oc_status one = load_picture(r, p->name[i], p->batch.pixels + (size_t)i * plane, &e);
+        oc_status one = load_picture(r, p->name[i], p->batch.pixels + (size_t)i * plane, &p->hash[i], &e);
         if (one == OC_OK) continue;
 #pragma omp critical(oc_evaluate_error)
         if (st == OC_OK) {
@@ -76,6 +79,7 @@ static void close_prompts(prompts *p) {
     oc_free(p->tokens);
     oc_free(p->answer);
     oc_free(p->name);
+    oc_free(p->hash);
     oc_free(p->block_image);
     oc_batch_close(&p->batch);
 }
@@ -91,8 +95,9 @@ static oc_status open_prompts(const run *r, prompts *p, size_t first, int n, oc_
     p->tokens = oc_calloc((size_t)n, sizeof *p->tokens);
     p->answer = oc_calloc((size_t)n, sizeof *p->answer);
     p->name = oc_calloc(blocks, sizeof *p->name);
+    p->hash = oc_calloc(blocks, sizeof *p->hash);
     p->block_image = oc_calloc(blocks, sizeof *p->block_image);
-    bool ok = p->tokens && p->answer && p->name && p->block_image;
+    bool ok = p->tokens && p->answer && p->name && p->hash && p->block_image;
     return ok ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for a batch of prompts");
 }
 
@@ -124,6 +129,8 @@ static oc_status keep_answers(run *r, prompts *p, oc_error *err) {
         item->n_tokens = g->n;
         item->logprob = g->score;
         item->finished = g->finished;
+        for (int j = 0; j < p->n_names; j++)
+            if (!strcmp(p->name[j], item->shown)) item->picture_hash = p->hash[j];
         r->e->new_tokens += g->n;
     }
     r->e->prompt_tokens += p->batch.N;
@@ -144,6 +151,7 @@ static oc_status run_batch(run *r, size_t first, int n, oc_error *err) {
     OC_GO(oc_generate(r->m, &p.batch, &r->generate, 1, p.answer, err));
     r->e->generate_s += oc_now() - start;
     OC_GO(keep_answers(r, &p, err));
+    if (r->opt->keep) st = r->opt->keep(r->opt->ctx, r->e, first, (size_t)n, err);
 done:
     close_prompts(&p);
     return st;
@@ -151,21 +159,26 @@ done:
 
 /* ---- 3. All batches ------------------------------------------------------------------------------------------------ */
 
+size_t oc_evaluation_batch(const oc_vlm *m, const oc_tokenizer *t, const oc_evaluate_options *opt) {
+    const int per_image = oc_prompt_text_options(&m->cfg, t).tokens_per_image;
+    if (opt->batch > 0) return (size_t)opt->batch;
+    return (size_t)OC_MAX(1, OC_MIN(DEFAULT_BATCH, DEFAULT_TOKENS / (per_image + TEXT_TOKENS)));
+}
+
 static oc_status run_batches(run *r, oc_error *err) {
-    const size_t fit =
-        (size_t)OC_MAX(1, OC_MIN(DEFAULT_BATCH, DEFAULT_TOKENS / (r->text.tokens_per_image + TEXT_TOKENS)));
-    const size_t B = r->opt->batch > 0 ? (size_t)r->opt->batch : fit;
+    const size_t B = oc_evaluation_batch(r->m, r->text.tokenizer, r->opt), done = r->opt->done;
     oc_progress bar;
     oc_status st = OC_OK;
+    OC_ASSERT(done == r->e->n || done % B == 0);
     if (!r->opt->quiet) oc_progress_open(&bar, "evaluate", (double)r->e->n, false);
-    for (size_t k = 0; k < r->e->n && st == OC_OK; k += B) {
+    for (size_t k = done; k < r->e->n && st == OC_OK; k += B) {
         st = oc_interrupted() ? oc_fail(err, OC_ERR_INTERRUPTED, "interrupted after %zu of %zu items", k, r->e->n)
                               : run_batch(r, k, (int)OC_MIN(B, r->e->n - k), err);
         if (st != OC_OK) break;
         if (r->opt->quiet) continue;
         double s = r->e->picture_s + r->e->generate_s;
         oc_progress_update(&bar, (double)OC_MIN(k + B, r->e->n), (double)r->e->n, "%.1f a second, %.0f tokens/s",
-                           (double)OC_MIN(k + B, r->e->n) / s, (double)r->e->new_tokens / s);
+                           (double)(OC_MIN(k + B, r->e->n) - done) / s, (double)r->e->new_tokens / s);
     }
     if (!r->opt->quiet) oc_progress_close(&bar);
     return st;

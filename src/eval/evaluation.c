@@ -90,7 +90,8 @@ oc_status oc_evaluation_open(oc_evaluation *out, const oc_dataset *d, const oc_e
     OC_GO(list_references(out, d, err));
     if (opt->shuffle_images && out->n_groups < 2)
         st = oc_fail(err, OC_ERR_ARG, "to exchange pictures takes at least two of them");
-    else if (opt->shuffle_images) exchange_pictures(out, d);
+    else if (opt->shuffle_images)
+        exchange_pictures(out, d);
 done:
     if (st != OC_OK) oc_evaluation_free(out);
     return st;
@@ -100,6 +101,9 @@ void oc_evaluation_free(oc_evaluation *e) {
     for (size_t k = 0; e->item && k < e->n; k++) oc_free(e->item[k].answer);
     oc_free(e->item);
     oc_free(e->references);
+    oc_strbuf *owned = e->owned;
+    if (owned) oc_strbuf_free(owned);
+    oc_free(owned);
     oc_vqa_report_free(&e->vqa);
     memset(e, 0, sizeof *e);
 }

@@ -25,15 +25,19 @@ static json_t *vqa_json(const oc_vqa_report *r) {
 
 static bool captions(const oc_evaluation *e) { return e->task == OC_EVAL_CAPTION; }
 
+json_t *oc_evaluation_scores_json(const oc_evaluation *e) {
+    return captions(e) ? oc_caption_scores_json(&e->caption) : vqa_json(&e->vqa);
+}
+
 json_t *oc_evaluation_json(const oc_evaluation *e) {
     json_int_t finished = 0;
     for (size_t k = 0; k < e->n; k++) finished += e->item[k].finished;
     return json_pack("{s:s, s:I, s:I, s:I, s:I, s:o, s:I, s:I, s:I, s:f, s:f, s:f}", "task",
                      captions(e) ? "caption" : "vqa", "items", (json_int_t)e->n, "images", (json_int_t)e->n_groups,
                      "references", (json_int_t)e->n_references, "images_encoded", (json_int_t)e->n_images, "scores",
-                     captions(e) ? oc_caption_scores_json(&e->caption) : vqa_json(&e->vqa), "finished", finished,
-                     "prompt_tokens", (json_int_t)e->prompt_tokens, "new_tokens", (json_int_t)e->new_tokens,
-                     "picture_s", e->picture_s, "generate_s", e->generate_s, "score_s", e->score_s);
+                     oc_evaluation_scores_json(e), "finished", finished, "prompt_tokens", (json_int_t)e->prompt_tokens,
+                     "new_tokens", (json_int_t)e->new_tokens, "picture_s", e->picture_s, "generate_s", e->generate_s,
+                     "score_s", e->score_s);
 }
 
 static void describe_group(const char *name, const oc_vqa_scores *s, oc_strbuf *out) {
@@ -97,8 +101,10 @@ static oc_status save_items(const oc_evaluation *e, const char *path, oc_error *
     for (size_t k = 0; k < e->n && !text.failed; k++) {
         json_t *o = item_json(e, &e->item[k]);
         char *line = o ? json_dumps(o, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-        if (line) oc_strbuf_printf(&text, "%s\n", line);
-        else text.failed = true;
+        if (line)
+            oc_strbuf_printf(&text, "%s\n", line);
+        else
+            text.failed = true;
         free(line);
         json_decref(o);
     }
@@ -108,7 +114,7 @@ static oc_status save_items(const oc_evaluation *e, const char *path, oc_error *
     return st;
 }
 
-oc_status oc_evaluation_save(const oc_evaluation *e, const char *dir, oc_error *err) {
+oc_status oc_evaluation_save(const oc_evaluation *e, const char *dir, const json_t *scores_json, oc_error *err) {
     OC_TRY(oc_make_dirs(dir, err));
     char *results = oc_path_join(dir, "results.json"), *items = oc_path_join(dir, "items.jsonl"),
          *scores = oc_path_join(dir, "scores.json");
@@ -116,7 +122,7 @@ oc_status oc_evaluation_save(const oc_evaluation *e, const char *dir, oc_error *
     OC_GO(st);
     OC_GO(save_json(results_json(e), results, err));
     OC_GO(save_items(e, items, err));
-    OC_GO(save_json(oc_evaluation_json(e), scores, err));
+    OC_GO(save_json(scores_json ? json_incref((json_t *)(uintptr_t)scores_json) : oc_evaluation_json(e), scores, err));
 done:
     oc_free(results);
     oc_free(items);

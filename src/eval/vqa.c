@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "eval/bleu.h"
-
 /* 1. One question ------------------------------------------------------------------------------------- */
 
 /* Normal forms of one question and what the scorers need. The word ids are shared by all questions. */
@@ -126,19 +124,18 @@ static bool is_yes_or_no(work *w, const oc_vqa_item *it) {
     return false;
 }
 
-/* All scores of one question; *one = its share of the corpus BLEU. */
-static oc_status score_item(work *w, oc_vqa_scores *s, oc_bleu *one, bool *yesno, const oc_vqa_item *it,
-                            oc_error *err) {
+/* All scores of one question. */
+static oc_status score_item(work *w, oc_vqa_scores *s, const oc_vqa_item *it, oc_error *err) {
     double b[OC_NGRAM_MAX];
-    *yesno = is_yes_or_no(w, it);
-    *s = (oc_vqa_scores){.type = it->type ? it->type : *yesno ? "yesno" : "open", .n = 1};
+    const bool yesno = is_yes_or_no(w, it);
+    *s = (oc_vqa_scores){.type = it->type ? it->type : yesno ? "yesno" : "open", .n = 1, .yesno = yesno};
     s->accuracy = accuracy(w, it);
     s->exact = count_equal(w, it, oc_vqa_normalize) > 0;
     s->exact_pathvqa = count_equal(w, it, oc_vqa_pathvqa) > 0;
     OC_TRY(make_sentences(w, it, err));
     for (size_t i = 0; i < w->n_refs; i++) s->f1 = OC_MAX(s->f1, f1(&w->cand, &w->refs[i]));
-    *one = bleu_1(&w->cand, w->refs, w->n_refs);
-    oc_bleu_corpus(one, b);
+    s->bleu = bleu_1(&w->cand, w->refs, w->n_refs);
+    oc_bleu_corpus(&s->bleu, b);
     s->bleu_1 = b[0];
     bool failed = w->want.failed || w->got.failed || w->other.failed;
     return failed ? oc_fail(err, OC_ERR_NOMEM, "out of memory for answers") : OC_OK;
@@ -154,27 +151,19 @@ static void work_close(work *w) {
 
 /* 2. Groups ------------------------------------------------------------------------------------------- */
 
-typedef struct {
-    oc_vqa_scores sum;
-    oc_bleu bleu;
-} group;
-
-static void add(group *g, const oc_vqa_scores *s, const oc_bleu *b) {
-    g->sum.n++;
-    g->sum.accuracy += s->accuracy;
-    g->sum.exact += s->exact;
-    g->sum.exact_pathvqa += s->exact_pathvqa;
-    g->sum.f1 += s->f1;
-    g->bleu.test_len += b->test_len;
-    g->bleu.ref_len += b->ref_len;
-    for (int k = 0; k < OC_NGRAM_MAX; k++)
-        g->bleu.guess[k] += b->guess[k], g->bleu.correct[k] += b->correct[k];
+static void add(oc_vqa_scores *sum, const oc_vqa_scores *s) {
+    sum->n++;
+    sum->accuracy += s->accuracy;
+    sum->exact += s->exact;
+    sum->exact_pathvqa += s->exact_pathvqa;
+    sum->f1 += s->f1;
+    oc_bleu_join(&sum->bleu, &s->bleu);
 }
 
-static oc_vqa_scores mean(const group *g, const char *type) {
-    oc_vqa_scores s = g->sum;
+static oc_vqa_scores mean(const oc_vqa_scores *sum, const char *type) {
+    oc_vqa_scores s = *sum;
     double n = s.n ? (double)s.n : 1, b[OC_NGRAM_MAX];
-    oc_bleu_corpus(&g->bleu, b);
+    oc_bleu_corpus(&s.bleu, b);
     s.type = type;
     s.accuracy /= n;
     s.exact /= n;
@@ -185,17 +174,17 @@ static oc_vqa_scores mean(const group *g, const char *type) {
 }
 
 /* The group of a type; a new one is added. */
-static oc_status group_of(group **types, size_t *n, const char *type, group **out, oc_error *err) {
+static oc_status group_of(oc_vqa_scores **types, size_t *n, const char *type, oc_vqa_scores **out, oc_error *err) {
     enum { MAX_TYPES = 4096 }; /* a type per question is a mistake, and the search is linear */
     for (size_t i = 0; i < *n; i++)
-        if (!strcmp((*types)[i].sum.type, type)) return *out = &(*types)[i], OC_OK;
+        if (!strcmp((*types)[i].type, type)) return *out = &(*types)[i], OC_OK;
     if (*n == MAX_TYPES)
-        return oc_fail(err, OC_ERR_FORMAT,
-                       "more than %d question types; the type is a class of questions, not an id", MAX_TYPES);
-    group *to = oc_realloc(*types, *n * sizeof *to, (*n + 1) * sizeof *to);
+        return oc_fail(err, OC_ERR_FORMAT, "more than %d question types; the type is a class of questions, not an id",
+                       MAX_TYPES);
+    oc_vqa_scores *to = oc_realloc(*types, *n * sizeof *to, (*n + 1) * sizeof *to);
     if (!to) return oc_fail(err, OC_ERR_NOMEM, "out of memory for question types");
     *types = to;
-    to[*n] = (group){.sum.type = type};
+    to[*n] = (oc_vqa_scores){.type = type};
     *out = &to[(*n)++];
     return OC_OK;
 }
@@ -205,22 +194,20 @@ oc_status oc_vqa_compute(oc_vqa_report *report, oc_vqa_scores *per_item, const o
     *report = (oc_vqa_report){0};
     if (n == 0) return oc_fail(err, OC_ERR_ARG, "no answers to score");
     work w = {0};
-    group all = {0}, yesno = {0}, open = {0}, *types = NULL, *type = NULL;
+    oc_vqa_scores all = {0}, yesno = {0}, open = {0}, *types = NULL, *type = NULL;
     size_t n_types = 0;
     oc_status st = OC_OK;
     OC_GO(oc_ngrams_open(&w.ngrams, err));
     for (size_t i = 0; i < n; i++) {
         oc_vqa_scores s;
-        oc_bleu b;
-        bool is_yesno;
         if (items[i].n_answers == 0)
             OC_GO(oc_fail(err, OC_ERR_FORMAT, "question %s has no answers to compare with",
                           items[i].id ? items[i].id : ""));
-        OC_GO(score_item(&w, &s, &b, &is_yesno, &items[i], err));
+        OC_GO(score_item(&w, &s, &items[i], err));
         OC_GO(group_of(&types, &n_types, s.type, &type, err));
-        add(&all, &s, &b);
-        add(is_yesno ? &yesno : &open, &s, &b);
-        add(type, &s, &b);
+        add(&all, &s);
+        add(s.yesno ? &yesno : &open, &s);
+        add(type, &s);
         if (per_item) per_item[i] = s;
     }
     report->type = oc_calloc(n_types, sizeof *report->type);
@@ -228,7 +215,7 @@ oc_status oc_vqa_compute(oc_vqa_report *report, oc_vqa_scores *per_item, const o
     report->overall = mean(&all, "overall");
     report->yesno = mean(&yesno, "yesno");
     report->open = mean(&open, "open");
-    for (size_t i = 0; i < n_types; i++) report->type[i] = mean(&types[i], types[i].sum.type);
+    for (size_t i = 0; i < n_types; i++) report->type[i] = mean(&types[i], types[i].type);
     report->n_types = n_types;
 done:
     work_close(&w);

@@ -1,13 +1,13 @@
 /* Scores of answers to questions about images: the VQA accuracy of vqaEval.py, exact match, token F1 and
- * BLEU-1, in all and per question type. Everything is in memory; vqa_io.h reads the files. */
+ * BLEU-1, in all and per question type. Everything is in memory; score_io.h reads the files. */
 #ifndef OC_EVAL_VQA_H
 #define OC_EVAL_VQA_H
 
-#include "base/base.h"
+#include "eval/bleu.h"
 
 typedef struct oc_vqa_item {
-    const char *id;   /* for messages; NULL: none */
-    const char *type; /* what the breakdown is by; NULL: "yesno" if an answer is yes or no, else "open" */
+    const char *id;             /* for messages; NULL: none */
+    const char *type;           /* what the breakdown is by; NULL: "yesno" if an answer is yes or no, else "open" */
     const char *const *answers; /* by people; at least 1 */
     size_t n_answers;
     const char *prediction;
@@ -26,12 +26,13 @@ typedef struct oc_vqa_scores {
     double exact_pathvqa; /* equal after PathVQA's normalisation: letters only, lower case */
     double f1;            /* of the words after oc_vqa_normalize; the best answer counts */
     double bleu_1;        /* of the group as one corpus, words after oc_vqa_normalize */
+    oc_bleu bleu;         /* the counts of words that it comes from */
+    bool yesno;           /* of one question: an answer is yes or no */
 } oc_vqa_scores;
 
 typedef struct oc_vqa_report {
-    oc_vqa_scores overall, yesno,
-        open;            /* yesno: an answer is yes or no, whatever the type says; open: the others */
-    oc_vqa_scores *type; /* [n_types], in the order in which the types come */
+    oc_vqa_scores overall, yesno, open; /* yesno: an answer is yes or no, whatever the type says; open: the others */
+    oc_vqa_scores *type;                /* [n_types], in the order in which the types come */
     size_t n_types;
 } oc_vqa_report;
 

@@ -54,6 +54,16 @@ is "references" "$(number references <"$tmp/q5.json")" 60
 is "f1 of several answers" "$(printf %.6g "$(number f1 <"$tmp/q5.json")")" "$(printf %.6g "$(number f1 <"$tmp/score.json")")"
 
 "$program" eval --constant "${vqa[@]}" --json --quiet | grep -q '"per_type"' || fail "constant answer"
+# The most frequent answer of each kind of question, and the same learned from training questions.
+mkdir "$tmp/path"
+printf '{"question_id":%s,"image":"a.jpg","question":"%s it?","answer":"%s"}\n' 1 Is yes 2 Is yes 3 is no 4 Does no 5 Where liver 6 Where lung 7 where lung 8 What cell >"$tmp/path/test_qa.jsonl"
+printf '{"image":"b.jpg","question":"%s that?","answer":"%s"}\n' Is no Where liver Who nobody Who nobody Who nobody >"$tmp/path/train_qa.jsonl"
+"$program" eval --constant --benchmark pathvqa --data "$tmp/path" --json --quiet >"$tmp/k.json" || fail "constant by kind"
+part() { sed "s/.*\"$1\": {\"overall\": {\([^}]*\)}.*/\1/" "$tmp/k.json" | number exact; }
+is "by type: 2 yes, 2 lung" "$(sed 's/.*"per_type": {\([^}]*\)}.*/\1/' "$tmp/k.json" | number exact)" 0.5
+is "by kind: 2 yes, 1 no, 2 lung, 1 cell" "$(part per_kind)" 0.75
+is "learned: is -> no, does -> no of its type, where -> liver, what -> nobody of its type" "$(part learned)" 0.375
+"$program" eval --constant --benchmark pathvqa --data "$tmp/path" --quiet | grep -q 'counted over the training questions *37.50 *37.50 *50.00 *25.00' || fail "constant by kind, text"
 "$program" eval --constant "${captions[@]}" --json --quiet >"$tmp/c.json" || fail "constant caption"
 best=$(sed -n 's/.*"candidates": [0-9]*, "caption": "\([^"]*\)".*/\1/p' "$tmp/c.json")
 ids=$(grep -oE '"image_id": *[^,}]*' "$tmp/a/results.json" | sed 's/.*: *//')

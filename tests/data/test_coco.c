@@ -90,6 +90,93 @@ static void vqa(void **state) {
     oc_dataset_close(d);
 }
 
+/* As BLIP publishes the splits. */
+static void caption_list(void **state) {
+    OC_UNUSED(state);
+    oc_dataset *d = open_kind((oc_dataset_options){.kind = OC_DATASET_CAPTION_LIST},
+        "[{\"image\":\"val2014/COCO_val2014_000000391895.jpg\",\"caption\":[\"A man\",\"A bike\"]},"
+        "{\"image\":\"flickr30k-images/1007129816.jpg\",\"caption\":\"One\"},{\"image\":\"COCO_x_000.jpg\",\"image_id\":9,\"caption\":[\"z\"]}]");
+    assert_int_equal(oc_dataset_count(d), 4);
+    assert_pair(d, 0, "391895", "val2014/COCO_val2014_000000391895.jpg", PROMPT, "A man", NULL);
+    assert_pair(d, 1, "391895", "val2014/COCO_val2014_000000391895.jpg", PROMPT, "A bike", NULL);
+    assert_pair(d, 2, "1007129816", "flickr30k-images/1007129816.jpg", PROMPT, "One", NULL);
+    assert_pair(d, 3, "9", "COCO_x_000.jpg", PROMPT, "z", NULL);
+    oc_dataset_close(d);
+}
+
+static const char VQAV2_QUESTIONS[] =
+    "{\"info\":{\"a\":[1]},\"data_subtype\":\"val2014\",\"questions\":[{\"image_id\":262148,\"question\":\"Where?\",\"question_id\":262148000},"
+    "{\"image_id\":\"5\",\"question\":\"Is it?\",\"question_id\":\"5\"}]}";
+static const char VQAV2_ANSWERS[] =
+    "{\"annotations\":[{\"question_id\":5,\"answer_type\":\"yes/no\",\"multiple_choice_answer\":\"no\",\"answers\":[{\"answer\":\"yes\"},{\"answer\":\"no\"}]},"
+    "{\"question_id\":262148000,\"answers\":[{\"answer\":\"down\"}]}]}";
+
+static void vqav2(void **state) {
+    OC_UNUSED(state);
+    oc_sample s;
+    oc_dataset_options opt = {.kind = OC_DATASET_VQAV2, .annotations = write_text("a.json", VQAV2_ANSWERS)};
+    opt.annotations = strdup(opt.annotations);
+    oc_dataset *d = open_kind(opt, VQAV2_QUESTIONS);
+    assert_int_equal(oc_dataset_count(d), 2);
+    assert_pair(d, 0, "262148000", "COCO_val2014_000000262148.jpg", "<image>\nWhere?", "down", NULL);
+    assert_pair(d, 1, "5", "COCO_val2014_000000000005.jpg", "<image>\nIs it?", "no", "yes/no");
+    oc_dataset_sample(d, 1, &s);
+    assert_int_equal(s.n_answers, 2);
+    assert_string_equal(s.answer[0], "yes");
+    assert_string_equal(s.answer[1], "no");
+    oc_dataset_close(d);
+    static const struct {
+        const char *questions, *error;
+    } cases[] = {
+        {"{\"questions\":[{\"image_id\":1,\"question\":\"Q\",\"question_id\":6}]}", "question_id 6 has no answers in"},
+        {"{\"questions\":[{\"image_id\":1,\"question_id\":5}]}", "questions[0]: no \"question\""},
+        {"{\"questions\":[{\"image_id\":1,\"question\":\"Q\"}]}", "questions[0]: no \"question_id\""},
+        {"{\"questions\":[{\"question\":\"Q\",\"question_id\":5}]}", "questions[0]: no \"image_id\""},
+        {"{\"questions\":[{\"image\":\"../a\",\"question\":\"Q\",\"question_id\":5}]}", "leaves the picture folder"},
+        {"{}", "list \"questions\""},
+    };
+    for (size_t i = 0; i < OC_COUNT(cases); i++) {
+        opt.json = write_text("t.json", cases[i].questions);
+        FAILS(oc_dataset_open(&d, &opt, &err), OC_ERR_FORMAT, cases[i].error);
+    }
+    free((void *)(uintptr_t)opt.annotations);
+    opt.annotations = NULL;
+    FAILS(oc_dataset_open(&d, &opt, &err), OC_ERR_ARG, "answers is missing");
+}
+
+static void pathvqa(void **state) {
+    OC_UNUSED(state);
+    oc_dataset_options opt = {.kind = OC_DATASET_PATHVQA};
+    oc_dataset *d = open_kind(opt,
+        "[{\"image\":\"test_0273\",\"question\":\"What?\",\"answer\":\"in the liver\"},"
+        "{\"img_id\":\"test_0001\",\"sent\":\"Is it?\",\"label\":{\"no\":0.3,\"yes\":1},\"question_id\":77,\"answer_type\":\"yes/no\"},"
+        "{\"Image_ID\":\"Fig.1\",\"Questions\":[\"Q1?\",\"Q2?\"],\"Answers\":[\"A1\",2]},"
+        "{\"Image_ID\":9,\"Questions\":\"Q3?\",\"Answers\":\"No\"},"
+        "{\"id\":\"v\",\"image\":\"v.jpg\",\"conversations\":[{\"from\":\"human\",\"value\":\"<image>\\nWho?\"},{\"from\":\"gpt\",\"value\":\"me\"},"
+        "{\"from\":\"human\",\"value\":\"Really?\"},{\"from\":\"gpt\",\"value\":\"yes\"}]}]");
+    assert_int_equal(oc_dataset_count(d), 7);
+    assert_pair(d, 0, "#0", "test_0273.jpg", "<image>\nWhat?", "in the liver", "open");
+    assert_pair(d, 1, "77", "test_0001.jpg", "<image>\nIs it?", "yes", "yes/no");
+    assert_pair(d, 2, "#2_0", "Fig.1", "<image>\nQ1?", "A1", "open");
+    assert_pair(d, 3, "#2_1", "Fig.1", "<image>\nQ2?", "2", "open");
+    assert_pair(d, 4, "#3", "9.jpg", "<image>\nQ3?", "No", "yes/no");
+    assert_pair(d, 5, "v_0", "v.jpg", "<image>\nWho?", "me", "open");
+    assert_pair(d, 6, "v_1", "v.jpg", "<image>\nReally?", "yes", "yes/no");
+    oc_dataset_close(d);
+    static const char *const cases[][2] = {
+        {"[7]", "no picture, question or answer"},
+        {"[{\"image\":\"a\",\"question\":\"Q\"}]", "record 0: no picture, question or answer"},
+        {"[{\"image\":\"../a\",\"question\":\"Q\",\"answer\":\"A\"}]", "leaves the picture folder"},
+        {"[{\"image\":\"a\",\"question\":[\"Q\",\"R\"],\"answer\":[\"A\"]}]", "question 1 or its answer is no text"},
+        {"[{\"image\":\"a\",\"question\":\"Q\",\"answer\":true}]", "question 0 or its answer is no text"},
+        {"[{\"image\":\"a\",\"conversations\":[{\"value\":1},{}]}]", "turn 0 is no text"},
+    };
+    for (size_t i = 0; i < OC_COUNT(cases); i++) {
+        opt.json = write_text("t.json", cases[i][0]);
+        FAILS(oc_dataset_open(&d, &opt, &err), OC_ERR_FORMAT, cases[i][1]);
+    }
+}
+
 static void refused(void **state) {
     OC_UNUSED(state);
     static const struct {
@@ -137,9 +224,16 @@ static void out_of_memory(void **state) {
     static const struct {
         oc_dataset_kind kind;
         const char *json;
-    } cases[] = {{OC_DATASET_COCO, COCO}, {OC_DATASET_KARPATHY, KARPATHY}, {OC_DATASET_VQA, "{\"image\":\"a.jpg\",\"question\":\"Q\",\"answer\":\"A\"}"}};
+    } cases[] = {{OC_DATASET_COCO, COCO},
+                 {OC_DATASET_KARPATHY, KARPATHY},
+                 {OC_DATASET_VQA, "{\"image\":\"a.jpg\",\"question\":\"Q\",\"answer\":\"A\"}"},
+                 {OC_DATASET_PATHVQA, "{\"image\":\"a\",\"question\":\"Q\",\"answer\":\"A\"}"},
+                 {OC_DATASET_CAPTION_LIST, "{\"image\":\"a\",\"caption\":\"A\"}"},
+                 {OC_DATASET_VQAV2, VQAV2_QUESTIONS}};
+    char *answers = strdup(write_text("a.json", VQAV2_ANSWERS));
     for (size_t i = 0; i < OC_COUNT(cases); i++) {
-        oc_dataset_options opt = {.kind = cases[i].kind, .json = write_text("t.json", cases[i].json)};
+        oc_dataset_options opt = {
+            .kind = cases[i].kind, .json = write_text("t.json", cases[i].json), .annotations = answers};
         for (long n = 0;; n++) {
             oc_dataset *d;
             oc_alloc_fail_after(n);
@@ -154,11 +248,12 @@ static void out_of_memory(void **state) {
             assert_null(d);
         }
     }
+    free(answers);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(coco), cmocka_unit_test(karpathy), cmocka_unit_test(vqa), cmocka_unit_test(refused), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(coco), cmocka_unit_test(karpathy), cmocka_unit_test(vqa), cmocka_unit_test(caption_list), cmocka_unit_test(vqav2), cmocka_unit_test(pathvqa), cmocka_unit_test(refused), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "eval/caption_metrics_io.h"
+#include "eval/score_io.h"
 
 /* 1e-12 relative: the official values are float64 of the same operations in the same order; what differs is
  * the last digit of pow, exp and log between C libraries. The requirement is 1e-6. */

@@ -10,7 +10,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
-#include "eval/vqa_io.h"
+#include "eval/score_io.h"
 
 static void check_form(void (*form)(const char *, oc_strbuf *), const char *text, const char *want) {
     oc_strbuf b = {0};

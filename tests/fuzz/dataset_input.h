@@ -35,6 +35,7 @@ static inline void open_and_check(const uint8_t *data, size_t size, oc_dataset_o
     OC_ASSERT(fd >= 0 && write(fd, data, size) == (ssize_t)size);
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     opt.json = path;
+    if (opt.kind == OC_DATASET_VQAV2) opt.annotations = path;
     opt.images = "/"; /* nothing is read from it */
     oc_dataset *d;
     oc_error err;

@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "eval/caption_metrics_io.h"
-#include "eval/vqa_io.h"
+#include "eval/score_io.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
