@@ -183,6 +183,17 @@ static bool is_yes_no(const char *s) {
     return false;
 }
 
+/* Is `type` one of the words of `list`, which commas separate? */
+static bool is_listed(const char *list, const char *type) {
+    const size_t n = strlen(type);
+    for (const char *word = list;; word++) {
+        const size_t length = strcspn(word, ",");
+        if (length == n && !memcmp(word, type, n)) return true;
+        word += length;
+        if (!*word) return false;
+    }
+}
+
 static oc_status read_vqa_record(oc_dataset *d, const json_t *o, size_t index, int line, oc_error *err) {
     char id[64];
     const char *image = json_string_value(json_object_get(o, "image")),
@@ -196,7 +207,9 @@ static oc_status read_vqa_record(oc_dataset *d, const json_t *o, size_t index, i
         return oc_fail(err, OC_ERR_FORMAT, "%s:%d: record %zu: the picture's name leaves the picture folder",
                        d->opt.json, line, index);
     if (!id_text(id, sizeof id, json_object_get(o, "question_id"))) snprintf(id, sizeof id, "#%zu", index);
-    OC_TRY(add_pair(d, id, image, question, answer, type ? type : is_yes_no(answer) ? "yesno" : "open", err));
+    if (!type) type = is_yes_no(answer) ? "yesno" : "open";
+    if (d->opt.types && !is_listed(d->opt.types, type)) return OC_OK;
+    OC_TRY(add_pair(d, id, image, question, answer, type, err));
     return add_answers(d, json_object_get(o, "answers"), index, line, err);
 }
 

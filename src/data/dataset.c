@@ -218,7 +218,7 @@ oc_status oc_dataset_open(oc_dataset **out, const oc_dataset_options *opt, oc_er
     OC_GO(read_records(d, err));
     OC_GO(apply_sampling(d, err));
     if (d->n_records == 0) {
-        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples are left of it; look at the file, its split and \"sampling\"",
+        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples are left of it; look at the file, its split, \"types\" and \"sampling\"",
                      opt->json);
         goto done;
     }
@@ -234,7 +234,7 @@ oc_status oc_dataset_open(oc_dataset **out, const oc_dataset_options *opt, oc_er
 done:
     oc_free(folder);
     /* strings of the options may not outlive this call */
-    d->opt.json = d->opt.images = d->opt.split = d->opt.prompt = d->opt.prompt_suffix = d->opt.sampling = NULL;
+    d->opt.json = d->opt.images = d->opt.split = d->opt.prompt = d->opt.prompt_suffix = d->opt.sampling = d->opt.types = NULL;
     if (st == OC_OK) *out = d;
     else oc_dataset_close(d);
     return st;
