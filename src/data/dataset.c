@@ -197,6 +197,26 @@ static oc_status build_groups(oc_dataset *d, oc_error *err) {
     return OC_OK;
 }
 
+/* Is `type` one of the words of `list`, which commas separate? */
+static bool is_listed(const char *list, const char *type) {
+    const size_t n = type ? strlen(type) : 0;
+    for (const char *word = list; type; word++) {
+        const size_t length = strcspn(word, ",");
+        if (length == n && !memcmp(word, type, n)) return true;
+        word += length;
+        if (!*word) return false;
+    }
+    return false;
+}
+
+static void keep_types(oc_dataset *d) {
+    size_t n = 0;
+    if (!d->opt.types) return;
+    for (size_t i = 0; i < d->n_records; i++)
+        if (is_listed(d->opt.types, d->record[i].question_type)) d->record[n++] = d->record[i];
+    d->n_records = n;
+}
+
 /* ---- Public -------------------------------------------------------------------------------------------------------- */
 
 static oc_status read_records(oc_dataset *d, oc_error *err) {
@@ -230,9 +250,10 @@ oc_status oc_dataset_open(oc_dataset **out, const oc_dataset_options *opt, oc_er
     oc_status st;
     char *folder = NULL;
     OC_GO(read_records(d, err));
+    keep_types(d);
     OC_GO(apply_sampling(d, err));
     if (d->n_records == 0) {
-        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples are left of it; look at the file, its split and \"sampling\"",
+        st = oc_fail(err, OC_ERR_FORMAT, "%s: no samples are left of it; look at the file, its split, \"types\" and \"sampling\"",
                      opt->json);
         goto done;
     }
@@ -249,7 +270,7 @@ done:
     oc_free(folder);
     /* strings of the options may not outlive this call */
     d->opt.json = d->opt.annotations = d->opt.images = d->opt.split = d->opt.prompt = d->opt.prompt_suffix =
-        d->opt.sampling = NULL;
+        d->opt.sampling = d->opt.types = NULL;
     if (st == OC_OK)
         *out = d;
     else

@@ -27,6 +27,7 @@ typedef struct oc_dataset_options {
     const char *split;       /* Karpathy: "train" (which includes restval), "val", "test"; NULL: all */
     /* Human turn for caption files; NULL: "Provide a one-sentence caption for the provided image." */
     const char *prompt;
+    const char *types;         /* VQA: only questions of these types, separated by commas; NULL: all */
     const char *prompt_suffix; /* appended to every human turn that holds an image; NULL: none */
     const char *sampling;      /* "all" (NULL), "first:N", "end:N", "random:N"; N a count or "K%" */
     uint64_t seed;             /* of random:N */

@@ -19,6 +19,24 @@ oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
     return OC_OK;
 }
 
+/* A matrix between two hidden layers; inputs, embeddings and the vocabulary projection keep AdamW, as Muon's authors advise. */
+static bool is_hidden_matrix(const oc_param *r) {
+    return r->n_dims >= 2 && r->decay && strcmp(r->name, "lm_head.weight");
+}
+
+/* Buffers for the largest matrix so far. */
+static oc_status open_muon(oc_optimizer *o, oc_dtype t, oc_error *err) {
+    size_t values = o->muon.values;
+    int side = o->muon.side;
+    for (int i = 0; i < o->n_ranges; i++) {
+        const oc_range *r = &o->range[i];
+        if (r->rows) values = OC_MAX(values, r->n), side = OC_MAX(side, OC_MIN(r->rows, r->cols));
+    }
+    if (values == o->muon.values && side == o->muon.side) return OC_OK;
+    oc_muon_close(&o->muon);
+    return oc_muon_open(&o->muon, values, side, t, err);
+}
+
 oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT],
                                  float *const ema[OC_PART_COUNT], bool with_unused, oc_error *err) {
     const oc_params *p = &m->params;
@@ -27,7 +45,9 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
         if (!p->g[r->part] || (r->unused && !with_unused)) continue;
         oc_range *last = o->n_ranges ? &o->range[o->n_ranges - 1] : NULL;
         float *w = p->w[r->part] + r->offset;
-        if (last && last->w + last->n == w && last->decay == r->decay && !last->g16 == !r->narrow) {
+        bool matrix = o->opt.rule == OC_RULE_MUON && is_hidden_matrix(r);
+        if (!matrix && last && !last->rows && last->w + last->n == w && last->decay == r->decay &&
+            !last->g16 == !r->narrow) {
             last->n += r->n;
             continue;
         }
@@ -41,15 +61,20 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
                           .ema = ema && ema[r->part] ? ema[r->part] + r->offset : NULL,
                           .n = r->n,
                           .lr = lr[r->part],
-                          .decay = r->decay};
+                          .decay = r->decay,
+                          .rows = matrix ? r->shape[0] : 0,
+                          .cols = matrix ? (int)(r->n / (size_t)r->shape[0]) : 0};
+        if (matrix && oc_range_is_narrow(&range))
+            return oc_fail(err, OC_ERR_ARG, "optimizer: muon needs float32 state; leave out gradients: bf16 and moments: bf16");
         OC_TRY(oc_optimizer_add(o, &range, err));
     }
-    return OC_OK;
+    return open_muon(o, m->t, err);
 }
 
 void oc_optimizer_close(oc_optimizer *o) {
     oc_free(o->range);
     oc_free(o->piece);
+    oc_muon_close(&o->muon);
     o->range = NULL;
     o->piece = NULL;
     o->n_ranges = o->capacity = 0;
@@ -67,8 +92,30 @@ static void update_ema(oc_optimizer *o) {
     }
 }
 
-bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale) {
+static void update(oc_optimizer *o, int i, double lr, double grad_scale) {
     oc_compute *c = o->compute;
+    const oc_range *r = &o->range[i];
+    float decay = r->decay ? (float)o->opt.weight_decay : 0;
+    if (r->rows) {
+        oc_muon_step s = {
+            .lr = (float)lr, .momentum = (float)o->opt.momentum, .decay = decay, .grad_scale = (float)grad_scale};
+        oc_muon_update(&o->muon, c, r->w, r->m, r->g, r->rows, r->cols, &s);
+        return;
+    }
+    oc_adamw a = {.lr = (float)lr,
+                  .beta1 = (float)o->opt.beta1,
+                  .beta2 = (float)o->opt.beta2,
+                  .eps = (float)o->opt.eps,
+                  .decay = decay,
+                  .grad_scale = (float)grad_scale,
+                  .step = (int)o->step};
+    if (oc_range_is_narrow(r))
+        oc_narrow_adamw(o, i, &a);
+    else
+        c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
+}
+
+bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale) {
     double sq = 0;
     for (int i = 0; i < o->n_ranges; i++) sq += oc_narrow_sum_squares(o, &o->range[i]);
     o->last_norm = sqrt(sq) * scale;
@@ -79,17 +126,7 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale
         double clip = o->opt.clip > 0 ? fmin(1, o->opt.clip / (o->last_norm + 1e-6)) : 1;
         for (int i = 0; i < o->n_ranges; i++) {
             oc_range *r = &o->range[i];
-            oc_adamw a = {.lr = (float)(r->lr * factor),
-                          .beta1 = (float)o->opt.beta1,
-                          .beta2 = (float)o->opt.beta2,
-                          .eps = (float)o->opt.eps,
-                          .decay = r->decay ? (float)o->opt.weight_decay : 0,
-                          .grad_scale = (float)(clip * scale),
-                          .step = (int)o->step};
-            if (oc_range_is_narrow(r))
-                oc_narrow_adamw(o, i, &a);
-            else
-                c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
+            update(o, i, r->lr * factor, clip * scale);
         }
         if (o->opt.ema > 0) update_ema(o);
     } else {

@@ -1,5 +1,5 @@
-/* The optimizer: AdamW over ranges of float32 parameters, with global-norm clipping, an exponential moving average of the
- * weights, and a guard against NaN and Inf.
+/* The optimizer: AdamW over ranges of float32 parameters, or Muon for matrices and AdamW for the rest, with global-norm
+ * clipping, an exponential moving average of the weights, and a guard against NaN and Inf.
  *
  * A range is a run of neighbouring parameters that are treated alike; the optimizer knows nothing of models. */
 #ifndef OC_TRAIN_OPTIMIZER_H
@@ -7,6 +7,7 @@
 
 #include "compute/compute.h"
 #include "model/vlm.h"
+#include "train/muon.h"
 
 typedef struct oc_range {
     float *w, *g, *m, *v, *ema; /* [n]; ema NULL: no average */
@@ -14,9 +15,14 @@ typedef struct oc_range {
     size_t n;
     double lr; /* peak learning rate */
     bool decay;
+    int rows, cols; /* of one matrix that Muon updates (it has no use for v); 0: AdamW */
 } oc_range;
 
+typedef enum { OC_RULE_ADAMW, OC_RULE_MUON } oc_update_rule;
+
 typedef struct oc_optimizer_options {
+    oc_update_rule rule;
+    double momentum;                              /* Muon's */
     double beta1, beta2, eps, weight_decay, clip; /* clip 0: off */
     double ema; /* decay of the average: ema = d ema + (1 - d) w, with d = min(ema, (1+t)/(10+t)) at step t; 0: off */
 } oc_optimizer_options;
@@ -31,10 +37,12 @@ typedef struct oc_optimizer {
     int skipped_in_a_row;
     double last_norm;
     float *piece; /* where narrow ranges are widened; NULL without any */
+    oc_muon muon; /* buffers, where a range needs them */
 } oc_optimizer;
 
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err);
-/* All trainable rows of a model, by part, with the learning rates of the parts; ema: per part buffers or NULL. */
+/* All trainable rows of a model, by part, with the learning rates of the parts; ema: per part buffers or NULL. Under
+ * OC_RULE_MUON each matrix but embeddings, positions, patches and the vocabulary projection becomes a range of its own. */
 oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT],
                                  float *const ema[OC_PART_COUNT], bool with_unused, oc_error *err);
 void oc_optimizer_close(oc_optimizer *o);

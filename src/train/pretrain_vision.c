@@ -11,6 +11,7 @@
 #include "model/spans.h"
 #include "train/setup.h"
 #include "train/siglip.h"
+#include "train/whiten.h"
 
 /* Float parameters outside of the two models, in one buffer per role. */
 typedef struct heads {
@@ -118,6 +119,17 @@ static oc_status open_loader(vision_run *v, oc_error *err) {
     lo.text.image_token = v->text.cfg.image_token;
     lo.text.eos_token = v->text.cfg.eos_token;
     return oc_loader_open(&v->loader, &lo, v->pos.data, err);
+}
+
+/* What a new encoder learns from the data before its first step. */
+static oc_status start_from_data(vision_run *v, oc_error *err) {
+    bool fresh = v->pos.step == 0;
+    if (!fresh || v->run.recipe->model.fresh.vision.patches != OC_RECIPE_PATCHES_WHITEN) return OC_OK;
+    OC_TRY(open_loader(v, err));
+    oc_status st = oc_whiten_patches(&v->vision, v->loader, err);
+    oc_loader_close(v->loader);
+    v->loader = NULL;
+    return st;
 }
 
 /* ---- One step ------------------------------------------------------------------------------------------------------ */
@@ -370,6 +382,7 @@ static oc_status add_ranges(vision_run *v, oc_error *err) {
 static oc_status train_vision(vision_run *v, oc_error *err) {
     const oc_recipe_pretrain_vision *r = v->r;
     OC_TRY(open_buffers(v, err));
+    OC_TRY(start_from_data(v, err));
     OC_TRY(open_loader(v, err));
     OC_TRY(reserve(v, err));
     v->optimizer = (oc_optimizer){.compute = v->run.compute, .opt = oc_optimizer_settings(&r->optim)};

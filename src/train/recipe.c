@@ -42,6 +42,8 @@ static const oc_setting new_vision_table[] = {
     NEED_INT(oc_recipe_new_vision, "mlp", mlp, "8..65536", "inner width of the MLP"),
     NEED_INT(oc_recipe_new_vision, "image_size", image_size, "8..4096", "pixels on a side"),
     NEED_INT(oc_recipe_new_vision, "patch_size", patch_size, "2..256", "pixels on a side of a patch"),
+    WORD(oc_recipe_new_vision, "patches", patches, "random|whiten", "random",
+         "how the patch embedding begins; whiten: the principal components of the first stage's patches, which shows edges and shapes sooner"),
     {0}};
 
 static const oc_setting new_text_table[] = {
@@ -94,6 +96,8 @@ static const oc_setting dataset_table[] = {
     PATH(oc_recipe_dataset, "images", images, "folder, tar file or pattern of tar files; default: data.images"),
     TEXT(oc_recipe_dataset, "prompt", prompt, NULL, "question put before a caption (coco)"),
     TEXT(oc_recipe_dataset, "prompt_suffix", prompt_suffix, NULL, "added to every question"),
+    TEXT(oc_recipe_dataset, "types", types, NULL,
+         "vqa: only questions of these types, separated by commas (\"yesno,count\"); default: all"),
     TEXT(oc_recipe_dataset, "sampling", sampling_text, "all",
          "all, first:N, end:N or random:N; N may be a percentage (first:10%)"),
     NUM(oc_recipe_dataset, "weight", weight, "0.001..1000", "1", "how often an epoch goes through the samples"),
@@ -143,7 +147,10 @@ static const oc_setting schedule_table[] = {
 
 static const oc_setting optim_table[] = {
     GROUP(oc_recipe_optim, "schedule", schedule, schedule_table, "learning rate over the stage"),
-    NUM(oc_recipe_optim, "weight_decay", weight_decay, "0..1", "0", "AdamW decay, of matrices only"),
+    WORD(oc_recipe_optim, "optimizer", rule, "adamw|muon", "adamw",
+         "muon: for matrices between hidden layers, with AdamW for the rest and AdamW's learning rates"),
+    NUM(oc_recipe_optim, "momentum", momentum, "0..0.9999", "0.95", "of Muon"),
+    NUM(oc_recipe_optim, "weight_decay", weight_decay, "0..1", "0", "decay, of matrices only"),
     NUM(oc_recipe_optim, "beta1", beta1, "0..0.9999", "0.9", "AdamW"),
     NUM(oc_recipe_optim, "beta2", beta2, "0..0.99999", "0.95", "AdamW"),
     NUM(oc_recipe_optim, "eps", eps, "1e-12..1e-2", "1e-8", "AdamW"),

@@ -37,8 +37,11 @@ typedef enum { OC_RECIPE_EVAL_CAPTION, OC_RECIPE_EVAL_VQA } oc_recipe_eval_task;
 
 /* --- The model ------------------------------------------------------------------------------------------------------ */
 
+typedef enum { OC_RECIPE_PATCHES_RANDOM, OC_RECIPE_PATCHES_WHITEN } oc_recipe_patches;
+
 typedef struct oc_recipe_new_vision {
     int line, hidden, layers, heads, mlp, image_size, patch_size;
+    oc_recipe_patches patches;
 } oc_recipe_new_vision;
 
 typedef struct oc_recipe_new_text {
@@ -82,7 +85,7 @@ typedef struct oc_recipe_dataset {
     int line;
     oc_recipe_data_kind kind;
     const char *json, *images;
-    const char *prompt, *prompt_suffix;
+    const char *prompt, *prompt_suffix, *types;
     const char *sampling_text; /* key "sampling": all, first:N, end:N, random:N or with N% */
     double weight;
     const char *split;
@@ -122,7 +125,8 @@ typedef struct oc_recipe_schedule {
 
 typedef struct oc_recipe_optim {
     oc_recipe_schedule schedule;
-    double weight_decay, beta1, beta2, eps, clip; /* clip 0: off */
+    int rule; /* oc_update_rule */
+    double weight_decay, beta1, beta2, eps, clip, momentum; /* clip 0: off */
 } oc_recipe_optim;
 
 typedef struct oc_recipe_eval {

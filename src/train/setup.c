@@ -139,6 +139,7 @@ static oc_status open_dataset(oc_dataset **out, const oc_recipe_dataset *d, uint
                             .json = d->json,
                             .images = d->images,
                             .split = d->split,
+                            .types = d->types,
                             .prompt = d->prompt,
                             .prompt_suffix = d->prompt_suffix,
                             .sampling = d->sampling_text,
@@ -207,8 +208,13 @@ int64_t oc_budget_steps(const oc_recipe_budget *b, int64_t units, int batch) {
 }
 
 oc_optimizer_options oc_optimizer_settings(const oc_recipe_optim *o) {
-    return (oc_optimizer_options){
-        .beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .weight_decay = o->weight_decay, .clip = o->clip};
+    return (oc_optimizer_options){.rule = (oc_update_rule)o->rule,
+                                  .momentum = o->momentum,
+                                  .beta1 = o->beta1,
+                                  .beta2 = o->beta2,
+                                  .eps = o->eps,
+                                  .weight_decay = o->weight_decay,
+                                  .clip = o->clip};
 }
 
 /* ---- Configurations of fresh towers ---------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
 #include "model/spans.h"
 #include "train/batch_file.h"
 #include "train/stage.h"
+#include "train/whiten.h"
 
 enum { SEED_WEIGHTS = 0x77 };
 
@@ -287,12 +288,24 @@ static void close_stage(oc_stage_run *s) {
     s->loader = NULL;
 }
 
+/* What a new encoder learns from the data before its first step. The loader begins anew afterwards. */
+static oc_status start_from_data(oc_stage_run *s, oc_error *err) {
+    const oc_recipe_model *r = &s->run->recipe->model;
+    bool fresh = s->pos.stage == 0 && s->pos.step == 0 && !r->init && !r->towers.vision;
+    if (!fresh || r->fresh.vision.patches != OC_RECIPE_PATCHES_WHITEN) return OC_OK;
+    OC_TRY(oc_whiten_patches(s->m, s->loader, err));
+    oc_loader_close(s->loader);
+    s->loader = NULL;
+    return oc_stage_open_loader(s, err);
+}
+
 static oc_status open_stage(oc_stage_run *s, const char *resumed, oc_error *err) {
     const oc_recipe_stage *st = s->stage;
     const double lr[OC_PART_COUNT] = {st->train.vision, st->train.projector, st->train.lm};
     oc_stage_prepare(s);
     oc_memory most;
     OC_TRY(oc_stage_open_data(s, err));
+    OC_TRY(start_from_data(s, err));
     OC_TRY(oc_stage_fit_memory(s, &most, err));
     say_recomputed(s);
     /* Moments start anew in each stage. */

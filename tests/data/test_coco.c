@@ -75,13 +75,15 @@ static void karpathy(void **state) {
     FAILS(oc_dataset_open(&d, &opt, &err), OC_ERR_FORMAT, "no samples");
 }
 
+static const char VQA[] =
+    "{\"question_id\":5,\"image\":\"a.jpg\",\"question\":\"Is it?\",\"answer\":\"yes\"}\n"
+    "{\"question_id\":\"q\",\"image\":\"a.jpg\",\"question\":\"What?\",\"answer\":\"Liver\",\"type\":\"organ\"}\n"
+    "{\"image\":\"b.jpg\",\"question\":\"Who?\",\"answers\":[\"me\",\"you\"]}\n"
+    "{\"image\":\"b.jpg\",\"question\":\"Or?\",\"answers\":[\"No\"]}\n";
+
 static void vqa(void **state) {
     OC_UNUSED(state);
-    oc_dataset *d = open_kind((oc_dataset_options){.kind = OC_DATASET_VQA, .prompt_suffix = "\nAnswer with one word."},
-        "{\"question_id\":5,\"image\":\"a.jpg\",\"question\":\"Is it?\",\"answer\":\"yes\"}\n"
-        "{\"question_id\":\"q\",\"image\":\"a.jpg\",\"question\":\"What?\",\"answer\":\"Liver\",\"type\":\"organ\"}\n"
-        "{\"image\":\"b.jpg\",\"question\":\"Who?\",\"answers\":[\"me\",\"you\"]}\n"
-        "{\"image\":\"b.jpg\",\"question\":\"Or?\",\"answers\":[\"No\"]}\n");
+    oc_dataset *d = open_kind((oc_dataset_options){.kind = OC_DATASET_VQA, .prompt_suffix = "\nAnswer with one word."}, VQA);
     assert_int_equal(oc_dataset_count(d), 4);
     assert_pair(d, 0, "5", "a.jpg", "<image>\nIs it?\nAnswer with one word.", "yes", "yesno");
     assert_pair(d, 1, "q", "a.jpg", "<image>\nWhat?\nAnswer with one word.", "Liver", "organ");
@@ -177,6 +179,27 @@ static void pathvqa(void **state) {
     }
 }
 
+static void types_choose_questions(void **state) {
+    OC_UNUSED(state);
+    oc_dataset *d = open_kind((oc_dataset_options){.kind = OC_DATASET_VQA, .types = "yesno"}, VQA);
+    assert_int_equal(oc_dataset_count(d), 2);
+    assert_pair(d, 0, "5", "a.jpg", "<image>\nIs it?", "yes", "yesno");
+    assert_pair(d, 1, "#3", "b.jpg", "<image>\nOr?", "No", "yesno");
+    oc_dataset_close(d);
+    d = open_kind((oc_dataset_options){.kind = OC_DATASET_VQA, .types = "open,organ"}, VQA);
+    assert_int_equal(oc_dataset_count(d), 2);
+    oc_dataset_close(d);
+    static const char *const none[] = {"yes", "yesno2", "", ",", "yesno,"};
+    for (size_t i = 0; i < OC_COUNT(none); i++) {
+        oc_dataset_options opt = {.kind = OC_DATASET_VQA, .types = none[i], .json = in_folder("t.json")};
+        if (i == 4) {
+            OK(oc_dataset_open(&d, &opt, &err));
+            assert_int_equal(oc_dataset_count(d), 2);
+            oc_dataset_close(d);
+        } else FAILS(oc_dataset_open(&d, &opt, &err), OC_ERR_FORMAT, "\"types\"");
+    }
+}
+
 static void refused(void **state) {
     OC_UNUSED(state);
     static const struct {
@@ -253,7 +276,7 @@ static void out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(coco), cmocka_unit_test(karpathy), cmocka_unit_test(vqa), cmocka_unit_test(caption_list), cmocka_unit_test(vqav2), cmocka_unit_test(pathvqa), cmocka_unit_test(refused), cmocka_unit_test(out_of_memory),
+        cmocka_unit_test(coco), cmocka_unit_test(karpathy), cmocka_unit_test(vqa), cmocka_unit_test(types_choose_questions), cmocka_unit_test(caption_list), cmocka_unit_test(vqav2), cmocka_unit_test(pathvqa), cmocka_unit_test(refused), cmocka_unit_test(out_of_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -42,7 +42,7 @@ static int64_t found_step(fixture *f) {
     char *found;
     oc_position pos;
     float a[N1], b[N2];
-    const oc_state_buffer into[2] = {{"m.lm", a, N1}, {"w.heads", b, N2}};
+    const oc_state_buffer into[2] = {{"m.lm", a, N1, OC_F32}, {"w.heads", b, N2, OC_F32}};
     small_ok(oc_checkpoint_find(f->dir, &found, &err), &err);
     if (!found) return -1;
     small_ok(oc_checkpoint_load_position(found, &pos, &err), &err);

@@ -84,7 +84,7 @@ static void moments_do_not_stand_still(void **state) {
     OC_UNUSED(state);
     enum { N = 3 * 512, STEPS = 2000 };
     oc_compute *c;
-    static float w[N], g[N];
+    static float w[N];
     static uint16_t g16[N], m16[N], v16[N];
     small_compute(&c, NULL);
     oc_optimizer o = {.compute = c, .opt = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}};

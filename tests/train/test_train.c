@@ -223,7 +223,7 @@ static void only_the_first_stages(void **state) {
 static void memory_runs_out(void **state) {
     OC_UNUSED(state);
     const char *recipe = RUN_HEAD RUN_NEW "stages:\n" STAGE("a", "steps: 1, batch: 4, train: {vision: 1e-3, projector: 1e-3, lm: 1e-3}, ema: 0.5");
-    int failed = 0, kernels = 0;
+    int failed = 0;
     for (long n = 0;; n += 1 + n / 40) {
         oc_recipe r;
         char path[256];
@@ -238,9 +238,8 @@ static void memory_runs_out(void **state) {
         if (st == OC_OK) break;
         if (st != OC_ERR_NOMEM) fail_msg("allocation %ld: %s", n, runs_err.msg);
         failed++;
-        kernels += strstr(runs_err.msg, "scratch of a kernel") != NULL;
     }
-    assert_true(failed > 50 && kernels > 0);
+    assert_true(failed > 50);
     remove_run("memory");
 }
 
