@@ -636,9 +636,10 @@ void oc_loader_release(oc_loader *l, oc_batch *b) {
 static oc_loader *lockable(const oc_loader *l) { return (oc_loader *)(uintptr_t)l; }
 
 int64_t oc_loader_units_per_epoch(const oc_loader *l) { return (int64_t)l->units_per_epoch; }
-size_t oc_loader_cache_bytes(const oc_loader *l) {
+size_t oc_loader_cache_bytes(const oc_loader *l, double pictures) {
     size_t R = (size_t)oc_augment_base_size(&l->opt.image);
-    return l->cache_limit * 3 * R * R;
+    size_t n = pictures < (double)l->cache_limit ? (size_t)pictures : l->cache_limit;
+    return n * 3 * R * R;
 }
 
 double oc_loader_wait_seconds(const oc_loader *l) { return l->waited; }

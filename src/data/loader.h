@@ -89,8 +89,8 @@ int oc_loader_bad_count(const oc_loader *l);
 int64_t oc_loader_cut_count(const oc_loader *l); /* sequences that lost their end to max_length so far */
 /* Seconds that oc_loader_next has waited so far: what the data path costs the trainer. */
 double oc_loader_wait_seconds(const oc_loader *l);
-/* Bytes that the picture cache may come to hold. */
-size_t oc_loader_cache_bytes(const oc_loader *l);
+/* Bytes that the picture cache may come to hold after so many different pictures. */
+size_t oc_loader_cache_bytes(const oc_loader *l, double pictures);
 /* Most tokens, sequences, blocks and pictures that any batch can have: what to reserve. */
 void oc_loader_capacity(const oc_loader *l, int *tokens, int *seqs, int *blocks, int *images);
 

@@ -78,12 +78,15 @@ oc_status oc_memory_parameters(oc_memory *out, const oc_vlm *m, const bool train
 
 /* ---- Kernels ------------------------------------------------------------------------------------------------------- */
 
-/* A batch of these sizes: sequences of equal length, each with its pictures in front, labels at the ends. */
+/* A batch of these sizes: sequences of equal length, each with its pictures in front, labels at the ends. The head works on
+ * chunks of labelled rows (linear_xent), so more of them than these take time and no memory. */
+enum { LABELS = 2048 };
+
 static oc_status make_batch(oc_batch *b, const oc_config *c, oc_batch_shape s, oc_error *err) {
     const int P = oc_config_tokens_per_image(c);
     int seqs = OC_MAX(1, OC_MIN(s.seqs, s.tokens)), T = s.tokens / seqs;
     int per_seq = s.images > 0 && P < T ? OC_MIN((s.blocks + seqs - 1) / seqs, (T - 1) / P) : 0;
-    int labels = OC_MIN(OC_MAX(1, (s.labels + seqs - 1) / seqs), T - 1), shown = 0;
+    int labels = OC_MIN(OC_MAX(1, (OC_MIN(s.labels, LABELS) + seqs - 1) / seqs), T - 1), shown = 0;
     OC_TRY(oc_batch_open(b, seqs * T, seqs, seqs * per_seq, s.images, P, c->vision.image_size, err));
     int32_t *token = oc_calloc((size_t)T, sizeof *token), *image = oc_calloc((size_t)per_seq + 1, sizeof *image);
     uint8_t *answer = oc_calloc((size_t)T, 1);

@@ -68,13 +68,6 @@ static work batch_work(const oc_config *c, const oc_batch *b, const bool train[O
 /* What outlives a stage: memory that the run keeps for the next one. */
 static const oc_role KEPT[] = {OC_ROLE_PACKED, OC_ROLE_ACTIVATIONS, OC_ROLE_SCRATCH, OC_ROLE_PROGRAM};
 
-/* Pictures that are seen in this stage stay in the loader's cache, as far as it may grow. */
-static size_t cached_bytes(const oc_plan_stage *p, const oc_stage_run *s) {
-    size_t most = oc_loader_cache_bytes(s->loader), S = (size_t)s->m->cfg.vision.image_size;
-    double seen = (double)p->steps * p->images_per_step * 3.0 * (double)(S * S);
-    return seen < (double)most ? (size_t)seen : most;
-}
-
 /* b: the largest of the batches that were looked at. */
 static oc_status count_memory(oc_plan_stage *p, const oc_plan_stage *before, const oc_stage_run *s,
                               const oc_batch_shape *b, const oc_memory *most, const oc_memory *kernels, oc_error *err) {
@@ -82,7 +75,7 @@ static oc_status count_memory(oc_plan_stage *p, const oc_plan_stage *before, con
     OC_TRY(oc_stage_memory(&p->memory, s, b, err));
     bytes[OC_ROLE_SCRATCH] = kernels->bytes[OC_ROLE_SCRATCH];
     bytes[OC_ROLE_PROGRAM] += kernels->bytes[OC_ROLE_PROGRAM];
-    bytes[OC_ROLE_BATCHES] += cached_bytes(p, s);
+    bytes[OC_ROLE_BATCHES] += oc_loader_cache_bytes(s->loader, (double)p->steps * p->images_per_step);
     for (size_t i = 0; before && i < OC_COUNT(KEPT); i++)
         bytes[KEPT[i]] = OC_MAX(bytes[KEPT[i]], before->memory.bytes[KEPT[i]]);
     p->memory_most = OC_MAX(oc_memory_total(most), oc_memory_total(&p->memory));
@@ -131,13 +124,14 @@ static void take_largest(oc_batch_shape *a, const oc_batch *b) {
 /* Some batches, within seconds: the largest sizes tell how much memory will be used. *first: the first one, which the
  * caller releases, and the position behind it. */
 static oc_status look_at_batches(oc_stage_run *s, oc_batch **first, oc_loader_position *after_first,
-                                 oc_batch_shape *largest, oc_error *err) {
+                                 oc_batch_shape *largest, int *pictures, oc_error *err) {
     enum { BATCHES = 24 };
     const double SECONDS = 3;
     double start = oc_now();
     OC_TRY(oc_loader_next(s->loader, first, after_first, err));
     oc_spans_fill(*first, s->mask);
     *largest = oc_batch_shape_of(*first);
+    *pictures = (*first)->n_images;
     oc_loader_position after = *after_first;
     for (int i = 1; i < BATCHES && oc_now() - start < SECONDS && after.epoch == 0; i++) {
         oc_batch *b;
@@ -147,9 +141,20 @@ static oc_status look_at_batches(oc_stage_run *s, oc_batch **first, oc_loader_po
             return st;
         }
         take_largest(largest, b);
+        *pictures += b->n_images;
         oc_loader_release(s->loader, b);
     }
     return OC_OK;
+}
+
+/* What the loader's threads took besides batches and pictures: stacks, decoders, workspaces. With a limit, other things
+ * were measured in between, and this is left out. */
+static size_t loader_bytes(const oc_stage_run *s, const oc_batch_shape *largest, int pictures, oc_error *err) {
+    oc_memory known;
+    size_t now = oc_rss_bytes();
+    if (s->run->recipe->memory_bytes || oc_stage_memory(&known, s, largest, err) != OC_OK) return 0;
+    size_t expected = s->before_loader + known.bytes[OC_ROLE_BATCHES] + oc_loader_cache_bytes(s->loader, pictures);
+    return now > expected ? now - expected : 0;
 }
 
 /* Kernels are measured before anything else has called them: the code of their library then counts as new. */
@@ -158,8 +163,11 @@ static oc_status judge_stage(oc_plan_stage *p, const oc_plan_stage *before, oc_s
     oc_batch *b;
     oc_batch_shape largest;
     oc_loader_position after;
-    oc_memory kernels = {.bytes = {0}};
-    OC_TRY(look_at_batches(s, &b, &after, &largest, err));
+    /* with a limit they were measured before */
+    oc_memory kernels = {.bytes[OC_ROLE_PROGRAM] = most->bytes[OC_ROLE_PROGRAM] - s->run->resident - s->data_resident};
+    int pictures;
+    OC_TRY(look_at_batches(s, &b, &after, &largest, &pictures, err));
+    kernels.bytes[OC_ROLE_PROGRAM] += loader_bytes(s, &largest, pictures, err);
     oc_status st;
     OC_GO(oc_memory_measure_kernels(&kernels, s->m, s->train, &largest, err));
     OC_GO(judge_batch(p, s, b, &after, err));

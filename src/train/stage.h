@@ -17,6 +17,7 @@ typedef struct oc_stage_run {
     oc_mixture mixture;
     oc_loader *loader;
     size_t data_resident; /* bytes that the mixture's data sets take */
+    size_t before_loader; /* bytes of the process when the loader's threads were started */
     oc_optimizer optimizer;
     float *ema[OC_PART_COUNT];
     bool train[OC_PART_COUNT];

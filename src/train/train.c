@@ -107,6 +107,7 @@ oc_status oc_stage_open_data(oc_stage_run *s, oc_error *err) {
     size_t before = oc_rss_bytes();
     OC_TRY(oc_mixture_open(&s->mixture, &s->stage->datasets, (uint64_t)s->run->recipe->seed, err));
     s->data_resident = grown_since(before);
+    s->before_loader = oc_rss_bytes();
     OC_TRY(oc_stage_open_loader(s, err));
     return OC_OK;
 }
@@ -119,7 +120,7 @@ oc_status oc_stage_fit_memory(oc_stage_run *s, oc_memory *most, oc_error *err) {
     memcpy(s->m->train, s->train, sizeof s->m->train); /* what the plan of activations depends on */
     oc_memory_recompute_all(s->m, r->recompute == OC_RECIPE_RECOMPUTE_ON);
     OC_TRY(oc_stage_memory(most, s, &b, err));
-    most->bytes[OC_ROLE_BATCHES] += oc_loader_cache_bytes(s->loader);
+    most->bytes[OC_ROLE_BATCHES] += oc_loader_cache_bytes(s->loader, INFINITY);
     size_t others = oc_memory_total(most) - most->bytes[OC_ROLE_ACTIVATIONS];
     if (!limit) return OC_OK;
     if (others < limit) {
