@@ -106,7 +106,6 @@ static void moments_do_not_stand_still(void **state) {
     assert_true(fabs(mean_v / (0.25 * (1 - pow(0.999, STEPS))) - 1) < 0.01);
     assert_true(fabs(mean_m / 0.5 - 1) < 0.005);
     assert_true(fabs(mean_w / (-1e-3 * STEPS) - 1) < 0.01); /* each step is lr */
-    g[0] = 0;
     oc_optimizer_close(&o);
     oc_compute_close(c);
 }
