@@ -37,6 +37,7 @@ enum {
     MAX_HS = 128,
     MAX_STACK = 8,                /* heads of a group side by side in the lanes */
     MAX_GROUP = VL == 16 ? 4 : 3, /* vectors of a register tile */
+    UNROLL_COUNT = VL == 16 ? 1 : 4,
 };
 
 #define LOG2E  1.4426950408889634f
@@ -86,6 +87,8 @@ OC_INLINE void mul_tile(const product *p, size_t i0, size_t v0, const int rows, 
     }
     const word *b = p->b + v0 * VL;
     size_t step = p->a_step, at = 0, ldb = p->ldb;
+    /* With 8 lanes the loop is bound by its instructions where another thread shares the core. */
+#pragma GCC unroll UNROLL_COUNT
     for (size_t r = p->count; r > 0; r--, at += step, b += ldb) {
         vw right[4];
 #pragma GCC unroll 4

@@ -86,6 +86,11 @@ OC_INLINE float v_sum(vf a) {
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
+/* The same for n <= 0 in one step: 0 below the normal numbers. */
+OC_INLINE vf v_scale2_down(vf a, vf n) {
+    __m256i e = _mm256_cvtps_epi32(v_max(v_set1(-127.0f), n));
+    return a * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(e, _mm256_set1_epi32(127)), 23));
+}
 /* The sums of four vectors: first a b a b in each half, then a b c d, then over the halves. */
 OC_INLINE __m128 v_sums(vf a, vf b, vf c, vf d) {
     vf ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));

@@ -63,6 +63,7 @@ OC_INLINE vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEARES
 OC_INLINE vf v_scale2(vf a, vf n) {
     return _mm512_scalef_ps(a, n);
 } /* a * 2^n, n integral, saturating both ways */
+OC_INLINE vf v_scale2_down(vf a, vf n) { return v_scale2(a, n); }
 /* a > 0 as m * 2^e, m in [0.75, 1.5). */
 OC_INLINE vf v_split(vf a, vf *e) {
     vf m = _mm512_getmant_ps(a, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src), one = _mm512_set1_ps(1.0f);

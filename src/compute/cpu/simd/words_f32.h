@@ -34,10 +34,10 @@ OC_INLINE void w_join_rows(word *out, const void *const row[PAIR], size_t HS, si
     for (size_t i = (HS + VL - 1) / VL * VL; i < width; i += VL) v_store(out + i, v_zero());
 }
 
-/* 2^x for x <= 0, relative error 1e-7. */
+/* 2^x for x <= 0, relative error 1e-7; may be 0 from 2^-126 on. */
 OC_INLINE vf w_exp2(vf x) {
     vf n = v_round(x);
-    return v_scale2(v_exp2_poly(x - n), n);
+    return v_scale2_down(v_exp2_poly(x - n), n);
 }
 
 #endif
