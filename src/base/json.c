@@ -91,7 +91,7 @@ closed:
     r->pos++;
     skip_space(r);
     r->mode = ENDED;
-    return r->pos < r->len ? fail_at(r, "text after the end of the array", err) : OC_OK;
+    return r->pos < r->len && !r->inside ? fail_at(r, "text after the end of the array", err) : OC_OK;
 }
 
 oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err) {

@@ -22,6 +22,7 @@ typedef struct oc_json_reader {
     size_t index; /* elements given so far */
     int line;     /* of pos, from 1 */
     int mode;     /* internal */
+    bool inside;  /* internal: text may follow the array's end */
 } oc_json_reader;
 
 void oc_json_reader_init(oc_json_reader *r, const char *text, size_t len, const char *name);

@@ -73,11 +73,11 @@ static oc_status skip_key(cursor *c, const char *key, bool *is_key, oc_error *er
     return OC_OK;
 }
 
-/* The first value of a JSON-lines file is an object as well: that is told from an object with the member by
- * what follows its end. */
-static bool is_json_lines(cursor c) {
-    oc_error ignored;
-    return skip_value(&c, &ignored) == OC_OK && peek(&c) == '{';
+/* The end of the text's object, where the member was not found. The first value of a JSON-lines text is an object as well: that
+ * is told by what follows. */
+static void end_of_object(cursor *c, bool *found) {
+    c->pos++;
+    *found = peek(c) == '{';
 }
 
 oc_status oc_json_reader_member(oc_json_reader *r, bool *found, const char *text, size_t len, const char *key,
@@ -85,26 +85,27 @@ oc_status oc_json_reader_member(oc_json_reader *r, bool *found, const char *text
     oc_json_reader_init(r, text, len, name);
     cursor c = {text, name, len, r->pos, 1};
     *found = true;
-    if (peek(&c) != '{' || is_json_lines(c)) return OC_OK;
+    if (peek(&c) != '{') return OC_OK;
     *found = false;
     c.pos++;
-    if (peek(&c) == '}') return OC_OK;
+    if (peek(&c) == '}') return end_of_object(&c, found), OC_OK;
     for (;;) {
         bool is_key;
         OC_TRY(skip_key(&c, key, &is_key, err));
         int b = peek(&c);
         size_t from = c.pos;
         int line = c.line;
-        OC_TRY(skip_value(&c, err));
-        if (is_key) {
-            if (b != '[') return oc_fail(err, OC_ERR_FORMAT, "%s:%d: \"%s\" is not an array", name, line, key);
-            oc_json_reader_init(r, text + from, c.pos - from, name);
+        if (is_key && b == '[') { /* the reader finds the array's end itself */
+            oc_json_reader_init(r, text + from, len - from, name);
             r->line = line;
+            r->inside = true;
             *found = true;
             return OC_OK;
         }
+        if (is_key) return oc_fail(err, OC_ERR_FORMAT, "%s:%d: \"%s\" is not an array", name, line, key);
+        OC_TRY(skip_value(&c, err));
         b = peek(&c);
-        if (b == '}') return OC_OK;
+        if (b == '}') return end_of_object(&c, found), OC_OK;
         if (b != ',') return fail_at(&c, "',' or '}'", err);
         c.pos++;
         peek(&c);

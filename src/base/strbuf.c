@@ -29,7 +29,12 @@ void oc_strbuf_add(oc_strbuf *b, const void *bytes, size_t n) {
 }
 
 void oc_strbuf_puts(oc_strbuf *b, const char *s) { oc_strbuf_add(b, s, strlen(s)); }
-void oc_strbuf_putc(oc_strbuf *b, char c) { oc_strbuf_add(b, &c, 1); }
+
+void oc_strbuf_putc(oc_strbuf *b, char c) {
+    if (!reserve(b, 1)) return;
+    b->data[b->len++] = c;
+    b->data[b->len] = 0;
+}
 
 void oc_strbuf_printf(oc_strbuf *b, const char *fmt, ...) {
     va_list ap;

@@ -146,7 +146,8 @@ static oc_status add_published(oc_report *page, const oc_benchmark_result *r, co
                                            .cell = t->cell,
                                            .n_columns = columns,
                                            .n_rows = t->n_rows + 1,
-                                           .strong_row = 1});
+                                           .strong_row = 1,
+                                           .text_last = true});
     oc_free(t);
     return OC_OK;
 }
@@ -342,7 +343,9 @@ static void add_failures(oc_report *page, const oc_benchmark_result *r) {
         }
     }
     if (rows)
-        oc_report_add_table(page, &(oc_report_table){.column = column, .cell = cell, .n_columns = 3, .n_rows = rows});
+        oc_report_add_table(
+            page,
+            &(oc_report_table){.column = column, .cell = cell, .n_columns = 3, .n_rows = rows, .text_last = true});
 }
 
 /* ---- 6. The page ----------------------------------------------------------------------------------------------------- */

@@ -184,18 +184,31 @@ static oc_status split_pieces(oc_ngrams *g, const char *text, size_t len, uint32
     return OC_OK;
 }
 
+/* Whether words and pieces are the same: single blanks between, and nothing else that could be white space. */
+static bool is_plain(const char *text, size_t len) {
+    for (size_t i = 0; i < len; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c < 0x20 || c >= 0x80) return false;
+        if (c == ' ' && (i == 0 || i + 1 == len || text[i - 1] == ' ')) return false;
+    }
+    return len > 0;
+}
+
 oc_status oc_sentence_make(oc_sentence *s, oc_ngrams *g, const char *text, size_t len, oc_error *err) {
     *s = (oc_sentence){0};
-    OC_TRY(split_words(g, text, len, NULL, &s->n, err));
-    OC_TRY(split_pieces(g, text, len, NULL, &s->n_pieces, err));
+    const bool plain = is_plain(text, len);
+    OC_TRY((plain ? split_pieces : split_words)(g, text, len, NULL, &s->n, err));
+    s->n_pieces = s->n;
+    if (!plain) OC_TRY(split_pieces(g, text, len, NULL, &s->n_pieces, err));
     uint32_t *block = oc_alloc((s->n * OC_NGRAM_MAX + s->n_pieces) * sizeof *block);
     if (!block) return no_memory(err);
     s->word = s->gram[0] = block;
     for (int k = 1; k < OC_NGRAM_MAX; k++) s->gram[k] = block + (size_t)k * s->n;
     s->piece = block + OC_NGRAM_MAX * s->n;
     oc_status st = OC_OK;
-    OC_GO(split_words(g, text, len, s->word, &s->n, err));
-    OC_GO(split_pieces(g, text, len, s->piece, &s->n_pieces, err));
+    OC_GO((plain ? split_pieces : split_words)(g, text, len, s->word, &s->n, err));
+    if (plain) memcpy(s->piece, s->word, s->n * sizeof *s->piece);
+    else OC_GO(split_pieces(g, text, len, s->piece, &s->n_pieces, err));
     for (int k = 1; k < OC_NGRAM_MAX; k++)
         for (size_t i = 0; i + (size_t)k < s->n; i++)
             OC_GO(gram_id(g, s->gram[k - 1][i], s->word[i + (size_t)k], &s->gram[k][i], err));

@@ -32,7 +32,7 @@ static const char page_style[] =
     ".numbers b{display:block;font-size:1.7rem;line-height:1.2} .note{color:var(--soft);font-size:.85rem}\n"
     ".scroll{overflow-x:auto} table{border-collapse:collapse;font-variant-numeric:tabular-nums} caption{text-align:left;color:var(--soft);padding-bottom:.3rem}\n"
     "th,td{padding:.3rem .7rem;border-bottom:1px solid var(--rule);text-align:right} th:first-child,td:first-child{text-align:left}\n"
-    "tr.strong td{font-weight:700} img{display:block;max-width:100%;border-radius:4px} img.small{image-rendering:pixelated}\n"
+    ".texts th:last-child,.texts td:last-child{text-align:left} tr.strong td{font-weight:700} img{display:block;max-width:100%;border-radius:4px} img.small{image-rendering:pixelated}\n"
     "img.whole{width:100%;max-width:288px;height:auto} .maps{display:flex;flex-wrap:wrap;gap:.6rem} .maps figure{width:132px} .maps img{width:132px;height:auto}\n"
     ".maps figcaption{font-weight:400;font-size:.85rem}\n"
     "dl{display:grid;grid-template-columns:max-content 1fr;gap:.1rem .6rem;font-size:.95rem} dt{color:var(--soft)} dd{margin:0;min-width:0}\n"
@@ -144,7 +144,7 @@ void oc_report_figures(oc_report *r, const oc_report_figure *f, int n) {
 }
 
 void oc_report_add_table(oc_report *r, const oc_report_table *t) {
-    put(r, "<div class=\"scroll\"><table>\n");
+    put(r, t->text_last ? "<div class=\"scroll\"><table class=\"texts\">\n" : "<div class=\"scroll\"><table>\n");
     put_part(r, "<caption>", t->caption, "</caption>\n");
     put(r, "<thead><tr>");
     for (int c = 0; c < t->n_columns; c++) put_part(r, "<th scope=\"col\">", t->column[c] ? t->column[c] : "", "</th>");

@@ -40,6 +40,7 @@ typedef struct oc_report_table {
     const char *const *cell;   /* [n_rows * n_columns], row by row; the first column names the row */
     int n_columns, n_rows;
     int strong_row; /* counted from 1: printed bold; 0: none */
+    bool text_last; /* the last column holds text, not numbers */
 } oc_report_table;
 void oc_report_add_table(oc_report *r, const oc_report_table *t);
 

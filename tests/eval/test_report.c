@@ -126,7 +126,7 @@ static void fill(oc_report *r) {
     oc_report_paragraph(r, hostile);
     oc_report_heading(r, "two");
     oc_report_heading(r, "three");
-    oc_report_add_table(r, &(oc_report_table){hostile, columns, cells, 2, 2, 2});
+    oc_report_add_table(r, &(oc_report_table){hostile, columns, cells, 2, 2, 2, false});
     oc_report_charts(r, &chart, 1);
     oc_report_gallery(r, pictures, 2);
     oc_report_add_attention(r, &attention, 1);
