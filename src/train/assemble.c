@@ -11,6 +11,8 @@ const oc_mask oc_mask_of_recipe[] = {[OC_RECIPE_MASK_CAUSAL] = OC_MASK_CAUSAL,
                                      [OC_RECIPE_MASK_PREFIX] = OC_MASK_PREFIX,
                                      [OC_RECIPE_MASK_ISOLATED] = OC_MASK_ISOLATED,
                                      [OC_RECIPE_MASK_OF_MODEL] = OC_MASK_PREFIX};
+static const bool ONLY_VISION[OC_PART_COUNT] = {[OC_PART_VISION] = true},
+                  ONLY_LM[OC_PART_COUNT] = {[OC_PART_LM] = true};
 static const oc_aspect ASPECT[] = {
     [OC_RECIPE_ASPECT_STRETCH] = OC_ASPECT_STRETCH, [OC_RECIPE_ASPECT_PAD] = OC_ASPECT_PAD};
 
@@ -34,13 +36,15 @@ oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_to
         c->has_vision = true;
         memcpy(c->image_mean, tower.image_mean, sizeof c->image_mean);
         memcpy(c->image_std, tower.image_std, sizeof c->image_std);
-    } else oc_config_new_vision(c, &r->fresh.vision);
+    } else
+        oc_config_new_vision(c, &r->fresh.vision);
     if (r->towers.text) {
         OC_TRY(oc_config_load(&tower, r->towers.text, err));
         if (!tower.has_text) return oc_fail(err, OC_ERR_ARG, "%s: holds no decoder", r->towers.text);
         c->text = tower.text;
         c->has_text = true;
-    } else oc_config_new_text(c, &r->fresh.text, t);
+    } else
+        oc_config_new_text(c, &r->fresh.text, t);
     oc_config_tokens(c, t);
     OC_TRY(oc_check_tokenizer(c, t, err));
     c->projector = (oc_projector_config){.hidden = r->projector.hidden ? r->projector.hidden : c->text.hidden,
@@ -48,20 +52,25 @@ oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_to
                                          .act = ACT[r->projector.act]};
     c->mask = oc_mask_of_recipe[r->mask];
     c->aspect = ASPECT[r->aspect];
-    return OC_OK;
+    return oc_config_check(c, "the joined model", err);
+}
+
+oc_status oc_assemble_check(const oc_config *c, const oc_recipe_model *r, oc_error *err) {
+    if (r->towers.vision) OC_TRY(oc_weights_check(c, r->towers.vision, ONLY_VISION, err));
+    return r->towers.text ? oc_weights_check(c, r->towers.text, ONLY_LM, err) : OC_OK;
 }
 
 oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed,
                       oc_dtype dtype, oc_error *err) {
     oc_config cfg;
     OC_TRY(oc_assemble_config(&cfg, r, t, err));
+    OC_TRY(oc_assemble_check(&cfg, r, err));
     OC_TRY(oc_vlm_create(m, c, &cfg, dtype, err));
     const bool fresh[OC_PART_COUNT] = {!r->towers.vision, true, !r->towers.text};
     oc_params_init(&m->params, seed, fresh);
     oc_status st = OC_OK;
-    if (r->towers.vision) st = oc_weights_load(m, r->towers.vision, (bool[OC_PART_COUNT]){true, false, false}, err);
-    if (st == OC_OK && r->towers.text)
-        st = oc_weights_load(m, r->towers.text, (bool[OC_PART_COUNT]){false, false, true}, err);
+    if (r->towers.vision) st = oc_weights_load(m, r->towers.vision, ONLY_VISION, err);
+    if (st == OC_OK && r->towers.text) st = oc_weights_load(m, r->towers.text, ONLY_LM, err);
     if (st != OC_OK) oc_vlm_close(m);
     return st;
 }
