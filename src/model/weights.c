@@ -228,9 +228,10 @@ static oc_status check_tensors(const oc_config *cfg, const oc_safetensors *file,
     return st;
 }
 
-oc_status oc_weights_check(const oc_config *cfg, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
+oc_status oc_weights_check(oc_config *cfg, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
     oc_safetensors *file;
     OC_TRY(oc_safetensors_open(&file, dir, err));
+    if (want[OC_PART_PROJECTOR]) projector_width(cfg, file);
     oc_status st = check_tensors(cfg, file, dir, want, err);
     oc_safetensors_close(file);
     return st;

@@ -24,8 +24,9 @@ oc_status oc_weights_load_from(oc_vlm *m, const oc_safetensors *st, const char *
                                oc_error *err);
 
 /* Does DIR hold every tensor of these parts, in the shapes of cfg, and none that is unknown? Reads headers only and takes
- * no memory for weights, so that a configuration cannot claim more than its files hold. */
-oc_status oc_weights_check(const oc_config *cfg, const char *dir, const bool want[OC_PART_COUNT], oc_error *err);
+ * no memory for weights, so that a configuration cannot claim more than its files hold. The width of a projector that is
+ * wanted is set from its tensor, as oc_weights_open does. */
+oc_status oc_weights_check(oc_config *cfg, const char *dir, const bool want[OC_PART_COUNT], oc_error *err);
 
 /* Opens DIR whole: configuration and weights of whatever it holds. *out must be closed with oc_vlm_close. A projector
  * wider than the LLaVA layout is recognised by its weight's shape. */

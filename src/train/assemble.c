@@ -26,11 +26,16 @@ oc_status oc_check_tokenizer(const oc_config *c, const oc_tokenizer *t, oc_error
     return OC_OK;
 }
 
+static oc_status load_tower(oc_config *c, const char *dir, const char *source, oc_error *err) {
+    oc_status st = oc_config_load(c, dir, err);
+    return st == OC_ERR_IO ? oc_add_source(err, source) : st;
+}
+
 oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_tokenizer *t, oc_error *err) {
     oc_config tower;
     oc_config_defaults(c);
     if (r->towers.vision) {
-        OC_TRY(oc_config_load(&tower, r->towers.vision, err));
+        OC_TRY(load_tower(&tower, r->towers.vision, r->towers.vision_source, err));
         if (!tower.has_vision) return oc_fail(err, OC_ERR_ARG, "%s: holds no vision encoder", r->towers.vision);
         c->vision = tower.vision;
         c->has_vision = true;
@@ -39,7 +44,7 @@ oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_to
     } else
         oc_config_new_vision(c, &r->fresh.vision);
     if (r->towers.text) {
-        OC_TRY(oc_config_load(&tower, r->towers.text, err));
+        OC_TRY(load_tower(&tower, r->towers.text, r->towers.text_source, err));
         if (!tower.has_text) return oc_fail(err, OC_ERR_ARG, "%s: holds no decoder", r->towers.text);
         c->text = tower.text;
         c->has_text = true;
@@ -56,8 +61,12 @@ oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_to
 }
 
 oc_status oc_assemble_check(const oc_config *c, const oc_recipe_model *r, oc_error *err) {
-    if (r->towers.vision) OC_TRY(oc_weights_check(c, r->towers.vision, ONLY_VISION, err));
-    return r->towers.text ? oc_weights_check(c, r->towers.text, ONLY_LM, err) : OC_OK;
+    const oc_recipe_towers *t = &r->towers;
+    oc_config joined = *c;
+    oc_status st = t->vision ? oc_weights_check(&joined, t->vision, ONLY_VISION, err) : OC_OK;
+    if (st != OC_OK) return st == OC_ERR_IO ? oc_add_source(err, t->vision_source) : st;
+    st = t->text ? oc_weights_check(&joined, t->text, ONLY_LM, err) : OC_OK;
+    return st == OC_ERR_IO ? oc_add_source(err, t->text_source) : st;
 }
 
 oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed,
