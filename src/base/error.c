@@ -37,6 +37,20 @@ oc_status oc_fail_prefix(oc_error *err, const char *fmt, ...) {
     return err->code;
 }
 
+oc_status oc_fail_suffix(oc_error *err, const char *fmt, ...) {
+    if (!err) return OC_ERR_FORMAT;
+    char suffix[512];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(suffix, sizeof suffix, fmt, ap);
+    va_end(ap);
+    replace_control(suffix);
+    size_t room = sizeof err->msg - 1 - strlen(suffix), n = strlen(err->msg);
+    if (n > room) n = room;
+    memcpy(err->msg + n, suffix, strlen(suffix) + 1);
+    return err->code;
+}
+
 void oc_assert_failed(const char *cond, const char *file, int line) {
     fprintf(stderr, "ocellus: internal error: %s (%s:%d)\n", cond, file, line);
     abort();

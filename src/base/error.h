@@ -11,6 +11,9 @@ oc_status oc_fail(oc_error *err, oc_status code, const char *fmt, ...) __attribu
 /* Puts "prefix: " in front of a message that a callee wrote, and returns its code. */
 oc_status oc_fail_prefix(oc_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Puts text behind a message that a callee wrote, and returns its code. */
+oc_status oc_fail_suffix(oc_error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 #define OC_TRY(call)                                                                                                   \
     do {                                                                                                               \
         oc_status oc_try_status_ = (call);                                                                             \

@@ -22,11 +22,14 @@ oc_status oc_map_open(oc_map *map, const char *path, oc_error *err) {
     if (fd < 0) return fail_errno(err, "open", path);
     struct stat sb;
     oc_status st = OC_OK;
-    if (fstat(fd, &sb) < 0) st = fail_errno(err, "read", path);
-    else if (!S_ISREG(sb.st_mode)) st = oc_fail(err, OC_ERR_IO, "%s: not a regular file", path);
+    if (fstat(fd, &sb) < 0)
+        st = fail_errno(err, "read", path);
+    else if (!S_ISREG(sb.st_mode))
+        st = oc_fail(err, OC_ERR_IO, "%s: not a regular file", path);
     else if (sb.st_size > 0) {
         void *p = mmap(NULL, (size_t)sb.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (p == MAP_FAILED) st = fail_errno(err, "map", path);
+        if (p == MAP_FAILED)
+            st = fail_errno(err, "map", path);
         else {
             map->data = p;
             map->size = (size_t)sb.st_size;
@@ -42,6 +45,13 @@ void oc_map_close(oc_map *map) {
     map->size = 0;
 }
 
+void oc_map_release(const oc_map *map, const void *from, size_t bytes) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)from;
+    OC_ASSERT(bytes == 0 || (at >= (uintptr_t)map->data && at + bytes <= (uintptr_t)map->data + map->size));
+    uintptr_t first = (at + page - 1) / page * page, end = (at + bytes) / page * page; /* whole pages only */
+    if (end > first) madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 static oc_status read_stream(FILE *f, char **data, size_t *size, const char *path, size_t max, oc_error *err) {
     oc_strbuf b = {.max = max + 2};
     char chunk[1 << 16];
@@ -51,8 +61,7 @@ static oc_status read_stream(FILE *f, char **data, size_t *size, const char *pat
         if (b.failed || b.len > max) {
             bool too_big = b.len + n > max;
             oc_strbuf_free(&b);
-            if (too_big)
-                return oc_fail(err, OC_ERR_FORMAT, "%s: larger than the limit of %zu MiB", path, max >> 20);
+            if (too_big) return oc_fail(err, OC_ERR_FORMAT, "%s: larger than the limit of %zu MiB", path, max >> 20);
             return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory while reading", path);
         }
     }

@@ -12,6 +12,8 @@ typedef struct oc_map {
 
 oc_status oc_map_open(oc_map *map, const char *path, oc_error *err);
 void oc_map_close(oc_map *map);
+/* These bytes of the mapping are done with: their pages leave memory, and are read again should they be touched. */
+void oc_map_release(const oc_map *map, const void *from, size_t bytes);
 
 /* Reads the whole file (or standard input for "-") into memory that the caller frees with oc_free; a NUL follows the
  * last byte. More than max bytes is an error, found before reading where the size is known. */

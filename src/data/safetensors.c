@@ -69,6 +69,7 @@ static bool set_bytes(oc_tensor_info *t) {
 
 typedef struct shard {
     char *path;
+    const char *file; /* its name as the index gives it, in path; path itself for a lone file */
     oc_map map;
     bool mapped; /* map is ours to unmap */
     char *names; /* all tensor names, NUL after each */
@@ -172,16 +173,17 @@ static oc_status check_contiguous(entry *e, size_t n, uint64_t data_size, const 
         at = e[i].end;
     }
     if (at != data_size)
-        return oc_fail(err, OC_ERR_FORMAT, "%s: %" PRIu64 " bytes follow the last tensor (data offset %" PRIu64
-                       "); the header does not belong to this data", path, data_size - at, at);
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: %" PRIu64 " bytes follow the last tensor (data offset %" PRIu64
+                       "); the header does not belong to this data",
+                       path, data_size - at, at);
     return OC_OK;
 }
 
 static oc_status check_metadata(const json_t *metadata, const char *path, oc_error *err) {
     const char *key;
     json_t *value;
-    if (!json_is_object(metadata))
-        return oc_fail(err, OC_ERR_FORMAT, "%s: \"__metadata__\" is not an object", path);
+    if (!json_is_object(metadata)) return oc_fail(err, OC_ERR_FORMAT, "%s: \"__metadata__\" is not an object", path);
     json_object_foreach((json_t *)(uintptr_t)metadata, key, value) {
         if (!json_is_string(value))
             return oc_fail(err, OC_ERR_FORMAT, "%s: \"__metadata__\": the value of \"%s\" is not a string", path, key);
@@ -246,8 +248,17 @@ done:
     return status;
 }
 
+/* What git leaves in the place of a large file that was not fetched: a few lines of text. */
+static bool is_lfs_pointer(const oc_map *m) {
+    static const char begin[] = "version https://git-lfs";
+    return m->size >= sizeof begin - 1 && memcmp(m->data, begin, sizeof begin - 1) == 0;
+}
+
 static oc_status read_shard(oc_safetensors *st, shard *s, oc_error *err) {
     const uint8_t *p = s->map.data;
+    if (is_lfs_pointer(&s->map))
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: a Git LFS pointer stands in the file's place; fetch it with git lfs pull", s->path);
     if (s->map.size < 8)
         return oc_fail(err, OC_ERR_FORMAT, "%s: %zu bytes is too short for a safetensors file; fetch it again", s->path,
                        s->map.size);
@@ -301,10 +312,12 @@ static oc_status new_reader(oc_safetensors **out, size_t n_shards, oc_error *err
     return oc_fail(err, OC_ERR_NOMEM, "out of memory for %zu safetensors files", n_shards);
 }
 
-static oc_status add_file(oc_safetensors *st, const char *path, oc_error *err) {
+/* file: the end of path by which an index calls it. */
+static oc_status add_file(oc_safetensors *st, const char *path, const char *file, oc_error *err) {
     shard *s = &st->shards[st->n_shards++];
     s->path = oc_strdup(path);
     if (!s->path) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
+    s->file = s->path + strlen(path) - strlen(file);
     OC_TRY(oc_map_open(&s->map, path, err));
     s->mapped = true;
     return read_shard(st, s, err);
@@ -312,7 +325,7 @@ static oc_status add_file(oc_safetensors *st, const char *path, oc_error *err) {
 
 static oc_status open_file(oc_safetensors **out, const char *path, oc_error *err) {
     OC_TRY(new_reader(out, 1, err));
-    OC_TRY(add_file(*out, path, err));
+    OC_TRY(add_file(*out, path, path, err));
     return index_names(*out, err);
 }
 
@@ -356,18 +369,30 @@ static oc_status shard_names(const char **names, size_t *n, json_t *map, const c
     return OC_OK;
 }
 
-static oc_status check_all_present(const oc_safetensors *st, json_t *map, const char *index, oc_error *err) {
+/* The file that holds a tensor, by the name that the index has for it. */
+static const char *shard_file(const oc_safetensors *st, const oc_tensor_info *t) {
+    for (size_t i = 0; i < st->n_shards; i++)
+        if (st->shards[i].path == t->file) return st->shards[i].file;
+    return "";
+}
+
+/* Index and shards say the same: each tensor of the index is in its file, and the files hold no others. */
+static oc_status check_index(const oc_safetensors *st, json_t *map, const char *index, oc_error *err) {
     const char *tensor;
     json_t *value;
     json_object_foreach(map, tensor, value) {
         const oc_tensor_info *t = oc_safetensors_find(st, tensor);
         const char *file = json_string_value(value);
-        size_t n = strlen(file), have = t ? strlen(t->file) : 0;
-        if (!t || have < n || strcmp(t->file + have - n, file))
-            return oc_fail(err, OC_ERR_FORMAT,
-                           "%s: tensor '%s' is not in %s, where the index puts it; fetch the shards again", index,
-                           tensor, file);
+        if (t && !strcmp(shard_file(st, t), file)) continue;
+        return oc_fail(err, OC_ERR_FORMAT,
+                       "%s: tensor '%s' is not in %s, where the index puts it%s%s; fetch index and shards again", index,
+                       tensor, file, t ? ", but in " : "", t ? shard_file(st, t) : "");
     }
+    for (size_t i = 0; i < st->n; i++)
+        if (!json_object_get(map, st->tensors[i].name))
+            return oc_fail(err, OC_ERR_FORMAT,
+                           "%s: tensor '%s' of %s is not in the index; they do not belong together, fetch both again",
+                           index, st->tensors[i].name, st->tensors[i].file);
     return OC_OK;
 }
 
@@ -387,12 +412,12 @@ static oc_status open_index(oc_safetensors **out, const char *dir, const char *i
     OC_GO(new_reader(out, n, err));
     for (size_t i = 0; i < n; i++) {
         char *path = oc_path_join(dir, names[i]);
-        st = path ? add_file(*out, path, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", index);
+        st = path ? add_file(*out, path, names[i], err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", index);
         oc_free(path);
         if (st != OC_OK) goto done;
     }
     OC_GO(index_names(*out, err));
-    OC_GO(check_all_present(*out, map, index, err));
+    OC_GO(check_index(*out, map, index, err));
 done:
     oc_free(names);
     json_decref(root);
@@ -403,12 +428,17 @@ static oc_status open_folder(oc_safetensors **out, const char *dir, oc_error *er
     char *single = oc_path_join(dir, "model.safetensors");
     char *index = oc_path_join(dir, "model.safetensors.index.json");
     oc_status st;
-    if (!single || !index) st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
-    else if (oc_file_exists(single)) st = open_file(out, single, err);
-    else if (oc_file_exists(index)) st = open_index(out, dir, index, err);
+    if (!single || !index)
+        st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", dir);
+    else if (oc_file_exists(single))
+        st = open_file(out, single, err);
+    else if (oc_file_exists(index))
+        st = open_index(out, dir, index, err);
     else
-        st = oc_fail(err, OC_ERR_IO, "%s: holds neither model.safetensors nor model.safetensors.index.json; "
-                     "convert other weight formats to safetensors first", dir);
+        st = oc_fail(err, OC_ERR_IO,
+                     "%s: holds neither model.safetensors nor model.safetensors.index.json; "
+                     "convert other weight formats to safetensors first",
+                     dir);
     oc_free(single);
     oc_free(index);
     return st;
@@ -439,6 +469,12 @@ void oc_safetensors_close(oc_safetensors *st) {
     oc_free(st);
 }
 
+void oc_safetensors_release(const oc_safetensors *st, const oc_tensor_info *t) {
+    for (size_t i = 0; i < st->n_shards; i++)
+        if (st->shards[i].path == t->file && st->shards[i].mapped)
+            oc_map_release(&st->shards[i].map, t->data, t->bytes);
+}
+
 size_t oc_safetensors_count(const oc_safetensors *st) { return st->n; }
 
 const oc_tensor_info *oc_safetensors_at(const oc_safetensors *st, size_t i) {
@@ -452,8 +488,10 @@ const oc_tensor_info *oc_safetensors_find(const oc_safetensors *st, const char *
         size_t mid = lo + (hi - lo) / 2;
         int c = strcmp(name, st->by_name[mid]->name);
         if (c == 0) return st->by_name[mid];
-        if (c < 0) hi = mid;
-        else lo = mid + 1;
+        if (c < 0)
+            hi = mid;
+        else
+            lo = mid + 1;
     }
     return NULL;
 }
@@ -528,7 +566,8 @@ static oc_status make_header(char **text, uint64_t *size, const char *path, cons
         *size += t.bytes;
     }
     *text = json_dumps(root, JSON_COMPACT);
-    if (!*text) st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory for the header", path);
+    if (!*text)
+        st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory for the header", path);
     else if (strlen(*text) > MAX_HEADER - 8)
         st = oc_fail(err, OC_ERR_ARG, "%s: the header would be larger than %zu bytes", path, MAX_HEADER);
 done:
@@ -572,8 +611,10 @@ oc_status oc_safetensors_writer_open(oc_safetensors_writer **out, const char *pa
     OC_GO(write_header(w, text, err));
 done:
     free(text);
-    if (st != OC_OK) oc_safetensors_writer_abort(w);
-    else *out = w;
+    if (st != OC_OK)
+        oc_safetensors_writer_abort(w);
+    else
+        *out = w;
     return st;
 }
 

@@ -48,6 +48,9 @@ size_t oc_safetensors_count(const oc_safetensors *st);
 const oc_tensor_info *oc_safetensors_at(const oc_safetensors *st, size_t i);
 /* NULL when there is no such tensor. */
 const oc_tensor_info *oc_safetensors_find(const oc_safetensors *st, const char *name);
+/* The data of t, a tensor of st, has been used: its pages leave memory (they are read again should they be touched). So a
+ * checkpoint that is copied tensor by tensor is never in memory twice. */
+void oc_safetensors_release(const oc_safetensors *st, const oc_tensor_info *t);
 /* Value of a __metadata__ key (of the first shard that has it), or NULL. */
 const char *oc_safetensors_metadata(const oc_safetensors *st, const char *key);
 

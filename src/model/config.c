@@ -225,7 +225,9 @@ static oc_status read_llava(oc_config *c, const json_t *o, bool onevision, const
     OC_TRY(read_vision(&c->vision, v, place, err));
     snprintf(place, sizeof place, "%s: text_config", where);
     OC_TRY(read_text(&c->text, t, place, err));
-    OC_TRY(oc_json_get_bool(o, "tie_word_embeddings", &c->text.tied, where, err));
+    /* llava-hf files say false here and true in text_config, whose word counts: it is the decoder's */
+    const json_t *tie = json_object_get(t, "tie_word_embeddings");
+    if (!tie || json_is_null(tie)) OC_TRY(oc_json_get_bool(o, "tie_word_embeddings", &c->text.tied, where, err));
     c->projector = (oc_projector_config){.hidden = c->text.hidden, .merge = 1, .act = OC_ACT_GELU_ERF};
     OC_TRY(read_act(o, "projector_hidden_act", &c->projector.act, where, err));
     OC_TRY(oc_json_get_int(o, "image_token_index", 0, MAX_ID, &c->image_token, where, err));

@@ -258,6 +258,11 @@ oc_status oc_params_set_trainable(oc_params *p, const bool train[OC_PART_COUNT],
     return OC_OK;
 }
 
+oc_status oc_params_set_gradients(oc_params *p, const bool parts[OC_PART_COUNT], oc_error *err) {
+    for (int i = 0; i < OC_PART_COUNT; i++) free_state(p, i);
+    return oc_params_alloc_gradients(p, parts, err);
+}
+
 void oc_params_close(oc_params *p) {
     for (int i = 0; i < OC_PART_COUNT; i++) {
         free_role(&p->w[i]);

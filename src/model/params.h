@@ -52,6 +52,8 @@ oc_status oc_params_alloc_weights(oc_params *p, oc_error *err); /* zeroed */
 void oc_params_narrow(oc_params *p, bool gradients, bool moments);
 /* Gradients and moments for the parts that are trainable, and none for the others (freed). Both zeroed when new. */
 oc_status oc_params_set_trainable(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err);
+/* Gradients alone, zeroed, of the parts marked: for looking at them. What an optimizer needs is freed. */
+oc_status oc_params_set_gradients(oc_params *p, const bool parts[OC_PART_COUNT], oc_error *err);
 void oc_params_close(oc_params *p);
 
 /* Fresh values by each row's init_std, truncated at two deviations; only the parts marked in `which`. */

@@ -54,6 +54,11 @@ int oc_vlm_layers(const oc_vlm *m, oc_part part) {
     return part == OC_PART_LM && m->cfg.has_text ? m->cfg.text.layers : 0;
 }
 
+oc_status oc_vlm_set_gradients(oc_vlm *m, const bool parts[OC_PART_COUNT], oc_error *err) {
+    memcpy(m->train, parts, sizeof m->train);
+    return oc_params_set_gradients(&m->params, parts, err);
+}
+
 void oc_vlm_weights_changed(oc_vlm *m, const bool parts[OC_PART_COUNT]) {
     if (parts[OC_PART_VISION] && m->cfg.has_vision) oc_vision_changed(&m->vision, m->compute);
     if (parts[OC_PART_PROJECTOR] && m->projector.cfg) oc_projector_changed(&m->projector, m->compute);

@@ -50,6 +50,9 @@ oc_status oc_vlm_set_trainable(oc_vlm *m, const bool train[OC_PART_COUNT], oc_er
 /* Layers of a part that activation checkpointing is about: those that a pass goes through. */
 int oc_vlm_layers(const oc_vlm *m, oc_part part);
 
+/* The same for looking at gradients: no moments. Training needs oc_vlm_set_trainable again. */
+oc_status oc_vlm_set_gradients(oc_vlm *m, const bool parts[OC_PART_COUNT], oc_error *err);
+
 /* The weights were changed (by an optimizer step or by loading): packed copies are remade at their next use. */
 void oc_vlm_weights_changed(oc_vlm *m, const bool parts[OC_PART_COUNT]);
 

@@ -40,18 +40,29 @@ bool oc_weights_canonical(char *out, size_t size, const char *name) {
     return true;
 }
 
-/* Tensors that checkpoints hold and this model knowingly does without. */
+/* Tensors that checkpoints hold and this model knowingly does without; a final '.' stands for all that is below. */
+static const char *const SKIPPED[] = {
+    /* SigLIP's pooling head: LLaVA reads the patches */
+    "vision_tower.head.probe", "vision_tower.head.attention.", "vision_tower.head.layernorm.", "vision_tower.head.mlp.",
+    /* SigLIP's text tower */
+    "text_model.embeddings.", "text_model.encoder.layers.", "text_model.final_layer_norm.", "text_model.head.",
+    /* of SigLIP's loss */
+    "logit_scale", "logit_bias",
+    /* LLaVA-OneVision's row separator for image tiles */
+    "image_newline",
+    /* buffers that older files hold, computed here */
+    "vision_tower.embeddings.position_ids", "language_model.rotary_emb.inv_freq"};
+
 static bool is_skipped(const char *canonical, const oc_config *cfg) {
-    static const char *const prefixes[] = {
-        "vision_tower.head.",      /* SigLIP's pooling head: LLaVA reads the patches */
-        "text_model.",             /* SigLIP's text tower */
-        "logit_scale", "logit_bias", /* of SigLIP's loss */
-        "image_newline",           /* LLaVA-OneVision's row separator for image tiles */
-    };
-    for (size_t i = 0; i < OC_COUNT(prefixes); i++)
-        if (!strncmp(canonical, prefixes[i], strlen(prefixes[i]))) return true;
-    if (!strcmp(canonical, "lm_head.weight") && cfg->text.tied) return true; /* a copy of the embedding table */
-    return strstr(canonical, "position_ids") || strstr(canonical, "rotary_emb.inv_freq"); /* buffers, recomputed */
+    for (size_t i = 0; i < OC_COUNT(SKIPPED); i++) {
+        size_t n = strlen(SKIPPED[i]);
+        if (SKIPPED[i][n - 1] == '.' ? !strncmp(canonical, SKIPPED[i], n) : !strcmp(canonical, SKIPPED[i])) return true;
+    }
+    int layer, end = 0; /* one buffer a layer in files before transformers 4.32 */
+    if (sscanf(canonical, "language_model.layers.%d.self_attn.rotary_emb.inv_freq%n", &layer, &end) == 1 && end > 0 &&
+        !canonical[end])
+        return true;
+    return cfg->text.tied && !strcmp(canonical, "lm_head.weight"); /* a copy of the embedding table: check_tied_head */
 }
 
 static const char *part_prefix(oc_part p) {
@@ -89,7 +100,8 @@ typedef struct target {
     bool fill;        /* else only checked: params then has no memory yet */
 } target;
 
-static oc_status load_tensor(const target *g, const oc_tensor_info *t, uint8_t *seen, oc_error *err) {
+static oc_status load_tensor(const target *g, const oc_safetensors *st, const oc_tensor_info *t, uint8_t *seen,
+                             oc_error *err) {
     char name[256], wanted[96], found[96];
     if (!oc_weights_canonical(name, sizeof name, t->name))
         return oc_fail(err, OC_ERR_FORMAT, "%s: the tensor name \"%.80s...\" is too long", t->file, t->name);
@@ -107,7 +119,41 @@ static oc_status load_tensor(const target *g, const oc_tensor_info *t, uint8_t *
     }
     if (seen[row]) return oc_fail(err, OC_ERR_FORMAT, "%s: two tensors mean \"%s\"", t->file, name);
     seen[row] = 1;
-    return g->fill ? oc_tensor_to_f32(t, oc_params_weight(g->params, row), err) : OC_OK;
+    if (t->dtype != OC_F32 && t->dtype != OC_BF16 && t->dtype != OC_F16 && t->dtype != OC_F64)
+        return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: tensor \"%s\" is %s; weights are F32, BF16, F16 or F64", t->file,
+                       t->name, oc_tensor_describe(found, sizeof found, t));
+    if (!g->fill) return OC_OK;
+    OC_TRY(oc_tensor_to_f32(t, oc_params_weight(g->params, row), err));
+    oc_safetensors_release(st, t);
+    return OC_OK;
+}
+
+static const oc_tensor_info *find_canonical(const oc_safetensors *st, const char *wanted) {
+    char name[256];
+    for (size_t i = 0; i < oc_safetensors_count(st); i++) {
+        const oc_tensor_info *t = oc_safetensors_at(st, i);
+        if (oc_weights_canonical(name, sizeof name, t->name) && !strcmp(name, wanted)) return t;
+    }
+    return NULL;
+}
+
+/* Where config.json ties the head to the embedding table, a head in the file must be a copy of it: skipping another one
+ * would give a model that nobody trained. */
+static oc_status check_tied_head(const target *g, const oc_safetensors *st, oc_error *err) {
+    if (!g->cfg->text.tied || !g->want[OC_PART_LM]) return OC_OK;
+    const oc_tensor_info *head = find_canonical(st, "lm_head.weight"),
+                         *table = find_canonical(st, "language_model.embed_tokens.weight");
+    if (!head || !table) return OC_OK;
+    bool same =
+        head->dtype == table->dtype && head->bytes == table->bytes && !memcmp(head->data, table->data, head->bytes);
+    oc_safetensors_release(st, head);
+    oc_safetensors_release(st, table);
+    if (same) return OC_OK;
+    return oc_fail(
+        err, OC_ERR_FORMAT,
+        "%s: tensor \"%s\" differs from the embedding table, to which config.json ties it; if it is meant to, "
+        "write \"tie_word_embeddings\": false there",
+        head->file, head->name);
 }
 
 /* Some files leave post_layernorm out, since nothing reads it. It is then what a fresh model has. */
@@ -141,8 +187,9 @@ static oc_status load_tensors(const target *g, const oc_safetensors *st, const c
     if (!seen) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", where);
     oc_status status = OC_OK;
     for (size_t i = 0; status == OC_OK && i < oc_safetensors_count(st); i++)
-        status = load_tensor(g, oc_safetensors_at(st, i), seen, err);
+        status = load_tensor(g, st, oc_safetensors_at(st, i), seen, err);
     if (status == OC_OK) status = check_missing(g, where, seen, err);
+    if (status == OC_OK && g->fill) status = check_tied_head(g, st, err);
     oc_free(seen);
     return status;
 }
@@ -166,13 +213,8 @@ oc_status oc_weights_load(oc_vlm *m, const char *dir, const bool want[OC_PART_CO
 /* The projector's width is a property of its weight, not of the configuration, in files from elsewhere. */
 static void projector_width(oc_config *cfg, const oc_safetensors *file) {
     if (!cfg->has_vision || !cfg->has_text) return;
-    char name[256];
-    for (size_t i = 0; i < oc_safetensors_count(file); i++) {
-        const oc_tensor_info *t = oc_safetensors_at(file, i);
-        if (!oc_weights_canonical(name, sizeof name, t->name) || strcmp(name, "multi_modal_projector.linear_1.weight"))
-            continue;
-        if (t->n_dims == 2 && t->shape[0] > 0 && t->shape[0] <= 65536) cfg->projector.hidden = (int)t->shape[0];
-    }
+    const oc_tensor_info *t = find_canonical(file, "multi_modal_projector.linear_1.weight");
+    if (t && t->n_dims == 2 && t->shape[0] > 0 && t->shape[0] <= 65536) cfg->projector.hidden = (int)t->shape[0];
 }
 
 /* Are all tensors there? Asked before memory is taken, so that a configuration cannot claim more than its files hold. */
@@ -183,6 +225,15 @@ static oc_status check_tensors(const oc_config *cfg, const oc_safetensors *file,
     const target g = {.params = &p, .cfg = cfg, .want = want};
     oc_status st = load_tensors(&g, file, dir, err);
     oc_params_close(&p);
+    return st;
+}
+
+oc_status oc_weights_check(oc_config *cfg, const char *dir, const bool want[OC_PART_COUNT], oc_error *err) {
+    oc_safetensors *file;
+    OC_TRY(oc_safetensors_open(&file, dir, err));
+    if (want[OC_PART_PROJECTOR]) projector_width(cfg, file);
+    oc_status st = check_tensors(cfg, file, dir, want, err);
+    oc_safetensors_close(file);
     return st;
 }
 
@@ -212,8 +263,10 @@ static void file_name(char *out, size_t size, const oc_param *r, const oc_config
         snprintf(out, size, "%s%s", vlm ? "vision_tower.vision_model" : "vision_model", rest);
     else if (r->part == OC_PART_LM && !strncmp(r->name, "lm_head", 7))
         snprintf(out, size, "%s%s", vlm ? "language_model." : "", r->name);
-    else if (r->part == OC_PART_LM) snprintf(out, size, "%s%s", vlm ? "language_model.model" : "model", rest);
-    else snprintf(out, size, "%s", r->name);
+    else if (r->part == OC_PART_LM)
+        snprintf(out, size, "%s%s", vlm ? "language_model.model" : "model", rest);
+    else
+        snprintf(out, size, "%s", r->name);
 }
 
 static oc_status write_param(oc_safetensors_writer *w, const oc_vlm *m, int row, oc_dtype dtype, oc_error *err) {

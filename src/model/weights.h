@@ -15,12 +15,18 @@
 /* Writes the canonical name; false when it would not fit. */
 bool oc_weights_canonical(char *out, size_t size, const char *name);
 
-/* Fills the parts marked in `want` from DIR (any dtype that converts to f32). Tensors of other parts are skipped. */
+/* Fills the parts marked in `want` from DIR (any dtype that converts to f32). Tensors of other parts are skipped. Files are
+ * mapped and read tensor by tensor: beside the model's own memory there is never more than one tensor of them. */
 oc_status oc_weights_load(oc_vlm *m, const char *dir, const bool want[OC_PART_COUNT], oc_error *err);
 
 /* The same from an open file; `where` stands for it in messages. */
 oc_status oc_weights_load_from(oc_vlm *m, const oc_safetensors *st, const char *where, const bool want[OC_PART_COUNT],
                                oc_error *err);
+
+/* Does DIR hold every tensor of these parts, in the shapes of cfg, and none that is unknown? Reads headers only and takes
+ * no memory for weights, so that a configuration cannot claim more than its files hold. The width of a projector that is
+ * wanted is set from its tensor, as oc_weights_open does. */
+oc_status oc_weights_check(oc_config *cfg, const char *dir, const bool want[OC_PART_COUNT], oc_error *err);
 
 /* Opens DIR whole: configuration and weights of whatever it holds. *out must be closed with oc_vlm_close. A projector
  * wider than the LLaVA layout is recognised by its weight's shape. */

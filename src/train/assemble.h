@@ -8,6 +8,8 @@
 /* The configuration that a recipe's model section describes: sizes from the towers' folders or from its key "new"; ids
  * from the tokenizer. */
 oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_tokenizer *t, oc_error *err);
+/* The towers' folders hold the tensors that the configuration needs: headers are read, no memory is taken. */
+oc_status oc_assemble_check(const oc_config *c, const oc_recipe_model *r, oc_error *err);
 /* The model itself; what is new is drawn from seed. On failure *m is closed. */
 oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed,
                       oc_dtype dtype, oc_error *err);

@@ -1,9 +1,11 @@
-/* 1. arithmetic  2. memory  3. one stage  4. all stages */
+/* 1. arithmetic  2. memory  3. one stage  4. data  5. all stages */
 #include "train/plan.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/file.h"
 #include "model/spans.h"
 #include "model/weights.h"
 #include "train/stage.h"
@@ -86,22 +88,48 @@ static oc_status count_memory(oc_plan_stage *p, const oc_plan_stage *before, con
 
 /* ---- 3. One stage --------------------------------------------------------------------------------------------------- */
 
-/* Seconds of a forward pass over the batch, the second time it is done. The weights are zero, which takes as long. */
-static oc_status forward_seconds(double *out, oc_vlm *m, const oc_batch *b, oc_error *err) {
-    const bool all[OC_PART_COUNT] = {true, true, true};
-    OC_TRY(oc_vlm_reserve(m, b->N, b->n_images, b->n_blocks, OC_MAX(1, b->n_labels), false, err));
-    oc_vlm_weights_changed(m, all);
-    for (int i = 0; i < 2; i++) {
-        double start = oc_now();
-        oc_vlm_loss(m, b, 0);
-        *out = oc_now() - start;
+/* The batch's first sequences, as many as take up to `most` operations forward, but one at least; a view of it. */
+static oc_batch first_sequences(const oc_config *c, const oc_batch *b, double most) {
+    const bool none[OC_PART_COUNT] = {false};
+    const int once[OC_PART_COUNT] = {0};
+    oc_batch part = *b;
+    for (int n = b->n_seq; n > 0; n--) {
+        part.n_seq = n;
+        part.N = b->seq_start[n];
+        part.n_blocks = part.n_images = part.n_labels = 0;
+        for (; part.n_blocks < b->n_blocks && b->block_row[part.n_blocks] < part.N; part.n_blocks++)
+            part.n_images = OC_MAX(part.n_images, b->block_image[part.n_blocks] + 1);
+        for (int i = 0; i < part.N; i++) part.n_labels += b->label[i] >= 0;
+        if (batch_work(c, &part, none, once).forward <= most) break;
     }
+    return part;
+}
+
+/* Seconds of a forward pass over the batch, from the second pass over its beginning. The weights are zero, which takes as
+ * long. At full size a pass takes many seconds: one measurement then serves all stages (*rate, operations a second). */
+static oc_status forward_seconds(double *out, double *rate, oc_vlm *m, const oc_batch *b, oc_error *err) {
+    const double most = 2e12, large = 2e11; /* operations */
+    const bool all[OC_PART_COUNT] = {true, true, true}, none[OC_PART_COUNT] = {false};
+    const int once[OC_PART_COUNT] = {0};
+    const double whole = batch_work(&m->cfg, b, none, once).forward;
+    oc_batch part = first_sequences(&m->cfg, b, most);
+    const double measured = batch_work(&m->cfg, &part, none, once).forward;
+    if (*rate <= 0 || measured < large) {
+        OC_TRY(oc_vlm_reserve(m, part.N, part.n_images, part.n_blocks, OC_MAX(1, part.n_labels), false, err));
+        oc_vlm_weights_changed(m, all);
+        for (int i = 0; i < 2; i++) {
+            double start = oc_now();
+            oc_vlm_loss(m, &part, 0);
+            *rate = measured / (oc_now() - start);
+        }
+    }
+    *out = whole / *rate;
     return OC_OK;
 }
 
 /* Arithmetic of one batch, and its time; `forward` is measured. */
-static oc_status judge_batch(oc_plan_stage *p, oc_stage_run *s, oc_batch *b, const oc_loader_position *after,
-                             oc_error *err) {
+static oc_status judge_batch(oc_plan_stage *p, double *rate, oc_stage_run *s, oc_batch *b,
+                             const oc_loader_position *after, oc_error *err) {
     double forward = 0;
     const int64_t units = after->epoch > 0 ? p->units_per_epoch : after->cursor; /* of this micro-batch */
     const double n = (double)OC_MIN(s->stage->batch, p->units_per_epoch) / (double)units;
@@ -110,7 +138,7 @@ static oc_status judge_batch(oc_plan_stage *p, oc_stage_run *s, oc_batch *b, con
     p->images_per_step = n * b->n_images;
     p->labels_per_step = n * b->n_labels;
     p->flops_per_step = n * w.step;
-    OC_TRY(forward_seconds(&forward, s->m, b, err));
+    OC_TRY(forward_seconds(&forward, rate, s->m, b, err));
     p->seconds_per_step = w.forward > 0 ? n * forward * w.step / w.forward : 0;
     return OC_OK;
 }
@@ -158,8 +186,8 @@ static size_t loader_bytes(const oc_stage_run *s, const oc_batch_shape *largest,
 }
 
 /* Kernels are measured before anything else has called them: the code of their library then counts as new. */
-static oc_status judge_stage(oc_plan_stage *p, const oc_plan_stage *before, oc_stage_run *s, const oc_memory *most,
-                             oc_error *err) {
+static oc_status judge_stage(oc_plan_stage *p, const oc_plan_stage *before, double *rate, oc_stage_run *s,
+                             const oc_memory *most, oc_error *err) {
     oc_batch *b;
     oc_batch_shape largest;
     oc_loader_position after;
@@ -170,7 +198,7 @@ static oc_status judge_stage(oc_plan_stage *p, const oc_plan_stage *before, oc_s
     kernels.bytes[OC_ROLE_PROGRAM] += loader_bytes(s, &largest, pictures, err);
     oc_status st;
     OC_GO(oc_memory_measure_kernels(&kernels, s->m, s->train, &largest, err));
-    OC_GO(judge_batch(p, s, b, &after, err));
+    OC_GO(judge_batch(p, rate, s, b, &after, err));
     p->steps = oc_stage_total_steps(s);
     p->seconds = p->steps ? (double)p->steps * p->seconds_per_step : s->stage->budget.minutes * 60;
     if (!p->steps) p->steps = (int64_t)(p->seconds / fmax(p->seconds_per_step, 1e-9));
@@ -180,7 +208,8 @@ done:
     return st;
 }
 
-static oc_status plan_stage(oc_plan_stage *p, const oc_plan_stage *before, oc_stage_run *s, oc_error *err) {
+static oc_status plan_stage(oc_plan_stage *p, const oc_plan_stage *before, double *rate, oc_stage_run *s,
+                            oc_error *err) {
     const oc_recipe_stage *r = s->stage;
     oc_memory most;
     oc_stage_prepare(s);
@@ -191,7 +220,7 @@ static oc_status plan_stage(oc_plan_stage *p, const oc_plan_stage *before, oc_st
     OC_GO(oc_stage_open_data(s, err));
     p->units_per_epoch = oc_loader_units_per_epoch(s->loader);
     OC_GO(oc_stage_fit_memory(s, &most, err));
-    OC_GO(judge_stage(p, before, s, &most, err));
+    OC_GO(judge_stage(p, before, rate, s, &most, err));
 done:
     oc_loader_close(s->loader);
     oc_mixture_close(&s->mixture);
@@ -199,21 +228,53 @@ done:
     return st;
 }
 
-/* ---- 4. All stages --------------------------------------------------------------------------------------------------- */
+/* ---- 4. Data ------------------------------------------------------------------------------------------------------- */
+
+/* Every data set of the stages opens, its records are sound, its pictures are there. Comes before all that takes time, so
+ * that what is missing is said at once. */
+static oc_status check_data(const oc_run *run, int stages, oc_error *err) {
+    const oc_recipe *r = run->recipe;
+    for (int i = 0; i < stages; i++) {
+        const oc_recipe_stage *s = oc_recipe_stage_at(r, i);
+        const bool skip = r->data.on_bad == OC_RECIPE_BAD_SKIP;
+        char where[128];
+        oc_mixture m;
+        snprintf(where, sizeof where, "stage %.64s", s->name);
+        OC_TRY(oc_mixture_open(&m, &s->datasets, (uint64_t)r->seed, err));
+        oc_status st = oc_mixture_check_pictures(&m, &s->datasets, where, skip ? r->data.max_bad : 0, err);
+        oc_mixture_close(&m);
+        OC_TRY(st);
+        if (s->eval.line && !oc_file_exists(s->eval.json))
+            return oc_fail(err, OC_ERR_IO, "%s: eval: %s: not found", where, s->eval.json);
+    }
+    return OC_OK;
+}
+
+/* ---- 5. All stages --------------------------------------------------------------------------------------------------- */
 
 static oc_status model_config(oc_config *c, const oc_run *run, oc_error *err) {
     const oc_recipe_model *r = &run->recipe->model;
-    if (!r->init) return oc_assemble_config(c, r, run->tokenizer, err);
-    return oc_config_load(c, r->init, err);
+    if (r->init) {
+        OC_TRY(oc_config_load(c, r->init, err));
+        const bool parts[OC_PART_COUNT] = {c->has_vision, c->has_vision && c->has_text, c->has_text};
+        return oc_weights_check(c, r->init, parts, err);
+    }
+    OC_TRY(oc_assemble_config(c, r, run->tokenizer, err));
+    return oc_assemble_check(c, r, err);
+}
+
+static int planned_stages(const oc_run *run) {
+    const int all = run->recipe->stages.n;
+    return run->opt->only_stages > 0 ? OC_MIN(run->opt->only_stages, all) : all;
 }
 
 static oc_status plan_stages(oc_plan *p, oc_run *run, oc_vlm *m, oc_error *err) {
-    const int all = run->recipe->stages.n, n = run->opt->only_stages > 0 ? OC_MIN(run->opt->only_stages, all) : all;
+    const int n = planned_stages(run);
     p->stage = oc_calloc((size_t)n, sizeof *p->stage);
     if (!p->stage) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the plan");
     for (; p->n < n; p->n++) {
         oc_stage_run s = {.run = run, .m = m, .stage = oc_recipe_stage_at(run->recipe, p->n), .pos.stage = p->n};
-        OC_TRY(plan_stage(&p->stage[p->n], p->n ? &p->stage[p->n - 1] : NULL, &s, err));
+        OC_TRY(plan_stage(&p->stage[p->n], p->n ? &p->stage[p->n - 1] : NULL, &p->operations_per_second, &s, err));
     }
     return OC_OK;
 }
@@ -233,6 +294,7 @@ oc_status oc_train_plan(oc_plan *out, const oc_recipe *recipe, const oc_train_op
         st = oc_fail(err, OC_ERR_ARG, "%s: a lone tower; model.towers joins a vision encoder and a decoder",
                      recipe->model.init);
     OC_GO(st);
+    OC_GO(check_data(&run, planned_stages(&run), err));
     OC_GO(oc_vlm_create(&m, run.compute, &cfg, run.dtype, err));
     oc_params_narrow(&m.params, recipe->gradients == OC_RECIPE_STATE_BF16, recipe->moments == OC_RECIPE_STATE_BF16);
     memcpy(out->parameters, m.params.n_values, sizeof out->parameters);

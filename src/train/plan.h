@@ -1,6 +1,6 @@
-/* What a run will take, before it is started: parameters, memory by role, steps, arithmetic, time. The recipe, the data
- * (some batches of each stage are read) and the towers' configurations are checked on the way. Nothing is written, and no
- * weights are read; memory for one copy of them is needed. */
+/* What a run will take, before it is started: parameters, memory by role, steps, arithmetic, time. Checked on the way: the
+ * recipe, every record of the data sets, that their pictures are there (some batches of each stage are read), configurations and
+ * tensor names of the weights. Nothing is written, and no weights are read; memory for one copy of them is needed. */
 #ifndef OC_TRAIN_PLAN_H
 #define OC_TRAIN_PLAN_H
 
@@ -24,6 +24,7 @@ typedef struct oc_plan_stage {
 typedef struct oc_plan {
     size_t parameters[OC_PART_COUNT];
     oc_dtype dtype;
+    double operations_per_second; /* of the last forward pass that was measured */
     oc_plan_stage *stage; /* [n] */
     int n;
 } oc_plan;

@@ -58,9 +58,12 @@ static const oc_setting new_text_table[] = {
     BOOL(oc_recipe_new_text, "tie", tie, "true", "input and output embedding are one matrix"),
     {0}};
 
-static const oc_setting towers_table[] = {PATH(oc_recipe_towers, "vision", vision, "SigLIP checkpoint folder"),
-                                          PATH(oc_recipe_towers, "text", text, "Qwen2 checkpoint folder"),
-                                          {0}};
+static const oc_setting towers_table[] = {
+    PATH(oc_recipe_towers, "vision", vision, "SigLIP checkpoint folder"),
+    PATH(oc_recipe_towers, "text", text, "Qwen2 checkpoint folder"),
+    TEXT(oc_recipe_towers, "vision_source", vision_source, NULL, "where one gets it; said when it is missing"),
+    TEXT(oc_recipe_towers, "text_source", text_source, NULL, "the same for the decoder"),
+    {0}};
 
 static const oc_setting new_table[] = {
     GROUP(oc_recipe_new, "vision", vision, new_vision_table, "sizes of a new vision tower"),
@@ -94,6 +97,7 @@ static const oc_setting dataset_table[] = {
      .offset = offsetof(oc_recipe_dataset, json),
      .help = "the samples"},
     PATH(oc_recipe_dataset, "images", images, "folder, tar file or pattern of tar files; default: data.images"),
+    TEXT(oc_recipe_dataset, "source", source, NULL, "where one gets it; said when it is missing"),
     TEXT(oc_recipe_dataset, "prompt", prompt, NULL, "question put before a caption (coco)"),
     TEXT(oc_recipe_dataset, "prompt_suffix", prompt_suffix, NULL, "added to every question"),
     TEXT(oc_recipe_dataset, "types", types, NULL,

@@ -54,6 +54,7 @@ typedef struct oc_recipe_new_text {
 typedef struct oc_recipe_towers {
     int line;
     const char *vision, *text;
+    const char *vision_source, *text_source; /* where one gets them, for messages; may be NULL */
 } oc_recipe_towers;
 
 typedef struct oc_recipe_new {
@@ -86,6 +87,7 @@ typedef struct oc_recipe_dataset {
     oc_recipe_data_kind kind;
     const char *json, *images;
     const char *prompt, *prompt_suffix, *types;
+    const char *source;        /* where one gets it, for messages; may be NULL */
     const char *sampling_text; /* key "sampling": all, first:N, end:N, random:N or with N% */
     double weight;
     const char *split;

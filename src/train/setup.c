@@ -1,6 +1,7 @@
 #include "train/setup.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/file.h"
@@ -92,7 +93,10 @@ oc_status oc_run_open(oc_run *run, const oc_recipe *recipe, const oc_train_optio
                           err));
     run->dtype = choose_dtype(recipe, run->compute);
     if (opt->profile) OC_GO(start_profile(run, err));
-    OC_GO(oc_tokenizer_open(&run->tokenizer, tokenizer_dir, err));
+    st = oc_tokenizer_open(&run->tokenizer, tokenizer_dir, err);
+    if (st == OC_ERR_IO && tokenizer_dir == recipe->model.towers.text)
+        st = oc_add_source(err, recipe->model.towers.text_source);
+    OC_GO(st);
     OC_GO(oc_tokenizer_add_special(run->tokenizer, OC_IMAGE_PLACEHOLDER, &image,
                                    err)); /* Qwen2's own tokenizer lacks it */
     run->resident = oc_rss_bytes();
@@ -130,6 +134,10 @@ void oc_run_close(oc_run *run) {
 
 /* ---- Data ---------------------------------------------------------------------------------------------------------- */
 
+oc_status oc_add_source(oc_error *err, const char *source) {
+    return source ? oc_fail_suffix(err, "; get it from %s", source) : OC_ERR_IO;
+}
+
 static oc_status open_dataset(oc_dataset **out, const oc_recipe_dataset *d, uint64_t seed, oc_error *err) {
     static const oc_dataset_kind kind[] = {[OC_RECIPE_DATA_LLAVA] = OC_DATASET_LLAVA,
                                            [OC_RECIPE_DATA_COCO] = OC_DATASET_COCO,
@@ -146,7 +154,8 @@ static oc_status open_dataset(oc_dataset **out, const oc_recipe_dataset *d, uint
                             .seed = seed,
                             .lowercase = d->lowercase,
                             .fix_placeholders = d->fix_placeholders};
-    return oc_dataset_open(out, &o, err);
+    oc_status st = oc_dataset_open(out, &o, err);
+    return st == OC_ERR_IO ? oc_add_source(err, d->source) : st;
 }
 
 oc_status oc_mixture_open(oc_mixture *m, const oc_list *datasets, uint64_t seed, oc_error *err) {
@@ -170,6 +179,32 @@ void oc_mixture_close(oc_mixture *m) {
     oc_free(m->dataset);
     oc_free(m->source);
     memset(m, 0, sizeof *m);
+}
+
+typedef struct missing_picture {
+    char sample[128], image[256];
+} missing_picture;
+
+static void note_missing(void *ctx, const char *sample, const char *image) {
+    missing_picture *m = ctx;
+    snprintf(m->sample, sizeof m->sample, "%s", sample);
+    snprintf(m->image, sizeof m->image, "%s", image);
+}
+
+oc_status oc_mixture_check_pictures(const oc_mixture *m, const oc_list *datasets, const char *where, int64_t allowed,
+                                    oc_error *err) {
+    int64_t all = 0;
+    for (int i = 0; i < m->n; i++) {
+        const oc_recipe_dataset *d = oc_recipe_dataset_at(datasets, i);
+        missing_picture first = {"", ""};
+        const size_t n = oc_dataset_missing_images(m->dataset[i], note_missing, &first, 1);
+        all += (int64_t)n;
+        if (all <= allowed) continue;
+        oc_fail(err, OC_ERR_IO, "%s: %zu samples of %s have no picture below %s; the first is %s, of sample %s", where, n,
+                d->json, d->images ? d->images : "its folder", first.image, first.sample);
+        return oc_add_source(err, d->source);
+    }
+    return OC_OK;
 }
 
 static void log_bad(void *ctx, const char *sample, const char *reason) {

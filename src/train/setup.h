@@ -30,6 +30,9 @@ oc_status oc_run_path(const oc_run *run, const char *name, char **out, oc_error 
 /* Where to go on, if the run is to be resumed and has a checkpoint: *found is its folder (oc_free), else NULL. */
 oc_status oc_run_resume(const oc_run *run, oc_position *pos, char **found, oc_error *err);
 
+/* Something could not be read: adds to the message where one gets it (NULL: not known). Returns its code. */
+oc_status oc_add_source(oc_error *err, const char *source);
+
 /* The data sets of a list, opened. */
 typedef struct oc_mixture {
     oc_dataset **dataset;
@@ -39,6 +42,11 @@ typedef struct oc_mixture {
 
 oc_status oc_mixture_open(oc_mixture *m, const oc_list *datasets, uint64_t seed, oc_error *err);
 void oc_mixture_close(oc_mixture *m);
+
+/* Looks for every picture of an open mixture, the elements of `datasets`, without reading it. where: what the mixture belongs
+ * to, for messages. Up to `allowed` may be missing. */
+oc_status oc_mixture_check_pictures(const oc_mixture *m, const oc_list *datasets, const char *where, int64_t allowed,
+                                    oc_error *err);
 
 /* Loader options that follow from recipe and model; the caller adds batch sizes and template. */
 void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixture *mix, const oc_config *cfg);

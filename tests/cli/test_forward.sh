@@ -1,5 +1,6 @@
 #!/bin/bash
-# forward against logits of Hugging Face transformers (tests/data/golden/tiny), in all masks, with text and with a picture; its errors.
+# forward against logits, losses and gradient norms of Hugging Face transformers (tests/data/golden/tiny), in all masks, with
+# text and with a picture; its errors.
 program=$1
 golden=$2/tests/data/golden/tiny
 picture=$2/tests/data/image/rgb.png
@@ -16,11 +17,14 @@ fails() { # what, wanted exit code, needle of stderr, command...
     is "$what, exit code" $got $want
     grep -qF -- "$needle" "$tmp/err" || fail "$what: \"$needle\" is not in: $(cat "$tmp/err")"
 }
-tensor() { # FILE NAME TYPE(of od): its values, one a line
+bytes() { # FILE NAME: of a tensor
     local header begin end
     header=$(od -An -tu8 -N8 "$1" | tr -d ' ')
     read -r begin end < <(tail -c +9 "$1" | head -c "$header" | sed "s/.*\"$2\":{[^}]*\"data_offsets\":\[ *\([0-9]*\) *, *\([0-9]*\) *\].*/\1 \2/")
-    tail -c +$((9 + header + begin)) "$1" | head -c $((end - begin)) | od -An -v -w4096 -t"$3" | tr -s ' ' '\n' | sed '/^$/d'
+    tail -c +$((9 + header + begin)) "$1" | head -c $((end - begin))
+}
+tensor() { # FILE NAME TYPE(of od): its values, one a line
+    bytes "$1" "$2" | od -An -v -w4096 -t"$3" | tr -s ' ' '\n' | sed '/^$/d'
 }
 # The golden batch has 5 sequences of at most 50 tokens over a vocabulary of 512.
 text_of() { # SEQUENCE: its text, each run of 16 placeholders as one <image>
@@ -57,8 +61,59 @@ cmp "$tmp/chat.safetensors" "$tmp/raw.safetensors" || fail "a user's turn is not
 cmp "$tmp/system.safetensors" "$tmp/system2.safetensors" || fail "the system turn of the model's template"
 "$program" forward "$golden" --raw --prompt "a" --dtype bf16 --out "$tmp/bf16.safetensors" >/dev/null || fail "bf16"
 
+# Ids, labels and pixels from a file: the first sequence of the golden batch, whose loss is a mean of golden nll.
+batch=$golden/activations/batch.safetensors
+n=$(tensor "$batch" lengths d8 | head -1)
+inputs() { # OUT PICTURES: header and data
+    local header size=$((8 * n)) pixels=$((4 * $2 * 3 * 56 * 56))
+    header="{\"input_ids\":{\"dtype\":\"I64\",\"shape\":[1,$n],\"data_offsets\":[0,$size]},\"labels\":{\"dtype\":\"I64\",\"shape\":[$n],\"data_offsets\":[$size,$((2 * size))]}"
+    [ "$2" -gt 0 ] && header+=",\"pixel_values\":{\"dtype\":\"F32\",\"shape\":[$2,3,56,56],\"data_offsets\":[$((2 * size)),$((2 * size + pixels))]}"
+    header+="}"
+    printf "\\x$(printf %02x $((${#header} % 256)))\\x$(printf %02x $((${#header} / 256)))\\0\\0\\0\\0\\0\\0" >"$1"
+    printf %s "$header" >>"$1"
+    bytes "$batch" input_ids | head -c $size >>"$1"
+    bytes "$batch" labels | head -c $size >>"$1"
+    bytes "$batch" pixel_values | head -c $pixels >>"$1"
+}
+inputs "$tmp/inputs.safetensors" 1
+number() { sed -n "s/.*\"$1\": *\([-0-9.e]*\).*/\1/p"; }
+near() { # what, got, wanted, relative tolerance
+    awk -v a="$2" -v b="$3" -v t="$4" 'BEGIN {d = a - b; if (d < 0) d = -d; exit !(a != "" && b > 0 && d <= t * b)}' || fail "$1: $2, not $3"
+}
+for mask in causal prefix; do
+    want=$(paste <(tensor "$golden/activations/$mask.safetensors" nll f4 | head -$((n - 1))) <(tensor "$batch" labels d8 | head -$n | tail -n +2) |
+        awk '$2 != -100 {sum += $1; k++} END {printf "%.8f", sum / k}')
+    "$program" forward "$golden" --inputs "$tmp/inputs.safetensors" --mask $mask --dtype f32 --gradients --json --out "$tmp/out.safetensors" >"$tmp/loss" || fail "inputs, $mask"
+    near "loss, $mask" "$(number loss <"$tmp/loss")" "$want" 1e-5
+    is "gradients, $mask" "$(grep -o '[a-z_]*\.[a-z_0-9.]*": ' "$tmp/loss" | grep -vc '"out"')" 93
+    near "their norm, $mask" "$(sed 's/.*"gradients": {//; s/}.*//' "$tmp/loss" | tr ',' '\n' | awk -F': ' '{sum += $2 * $2} END {printf "%.9g", sqrt(sum)}')" "$(number gradient_norm <"$tmp/loss")" 1e-6
+    tensor "$golden/activations/$mask.safetensors" logits f4 | head -n $((n * 512)) >"$tmp/want"
+    tensor "$tmp/out.safetensors" logits f4 | paste "$tmp/want" - | awk -v n=$((n * 512)) '{d = $1 - $2; if (d < 0) d = -d; if (d > worst) worst = d} END {exit !(NR == n && worst <= 3e-4)}' || fail "logits of a file, $mask"
+done
+# An answer is labelled where a chat's training would: its tokens and its end. Text alone pulls at the decoder alone.
+"$program" forward "$golden" --prompt "Who?" --answer "A" --dtype f32 --json >"$tmp/loss" || fail "answer"
+is "labels of an answer" "$(number labels <"$tmp/loss")" 2
+"$program" forward "$golden" --raw --prompt "Who?" --answer "A" --gradients --dtype f32 >"$tmp/loss" || fail "raw answer"
+grep -q "^loss .* over 1 tokens" "$tmp/loss" || fail "loss of a raw answer: $(head -1 "$tmp/loss")"
+grep -q "vision_tower" "$tmp/loss" && fail "gradients without a picture"
+is "gradients of the decoder" "$(grep -c language_model "$tmp/loss")" 38
+
 run=("$program" forward "$golden" --out "$tmp/x.safetensors")
 fails "no prompt" 2 "--prompt is missing" "${run[@]}"
+fails "nothing to compute" 2 "--out is missing" "$program" forward "$golden" --prompt a
+fails "gradients of nothing" 2 "--gradients needs --answer" "${run[@]}" --prompt a --gradients
+fails "two sources" 2 "--inputs takes the place" "${run[@]}" --prompt a --inputs "$tmp/inputs.safetensors"
+fails "not a file" 1 "not a regular file" "${run[@]}" --inputs <(cat "$tmp/inputs.safetensors")
+inputs "$tmp/two.safetensors" 2
+fails "two pictures for one place" 1 "16 placeholders of pictures, but 2 pictures" "${run[@]}" --inputs "$tmp/two.safetensors"
+fails "ids of another shape" 1 "input_ids is I64 [5, 50]" "${run[@]}" --inputs "$batch"
+fails "no ids" 1 "no tensor input_ids" "${run[@]}" --inputs "$golden/model.safetensors"
+sed 's/"labels"/"lables"/' "$tmp/inputs.safetensors" >"$tmp/bad.safetensors"
+fails "no labels" 1 "without labels there is no loss" "$program" forward "$golden" --inputs "$tmp/bad.safetensors"
+sed 's/56,56\]/98,32]/' "$tmp/inputs.safetensors" >"$tmp/bad.safetensors"
+fails "pixels of another shape" 1 "F32 [pictures, 3, 56, 56] was expected" "${run[@]}" --inputs "$tmp/bad.safetensors"
+sed "s/\[1,$n\]/[$n,1]/" "$tmp/inputs.safetensors" >"$tmp/bad.safetensors"
+fails "ids in a column" 1 "I64 [T] was expected" "${run[@]}" --inputs "$tmp/bad.safetensors"
 fails "unknown mask" 2 "--mask" "${run[@]}" --prompt a --mask none
 fails "more places than pictures" 1 "places for 1" "${run[@]}" --raw --prompt "<image>"
 fails "more pictures than places" 1 "2 pictures" "${run[@]}" --prompt "<image> a" --image "$picture" --image "$picture"

@@ -72,6 +72,17 @@ fails "init from nothing" 1 "$tmp/none" "$program" init --vision "$tmp/none" --t
 fails "merge too large" 1 "merge" "$program" init --vision "$model" --text "$model" --merge 5 --out "$tmp/x"
 [ -e "$tmp/x" ] && fail "a failed init left a folder"
 
+# --- init from the layouts of the hub: SigLIP with its text tower, Qwen2 in bf16 with a tied head
+hub=$2/tests/data/checkpoints
+"$program" init --vision "$hub/siglip" --text "$hub/qwen2" --projector-hidden 24 --out "$tmp/hub" --json >"$tmp/init" || fail "init from the hub's layouts"
+has "init from the hub" "$(cat "$tmp/init")" '"tokens_per_image": 4'
+is "parameters of the encoder" "$("$program" inspect "$tmp/hub" --json | sed 's/.*"parameters": {"vision": \([0-9]*\).*/\1/')" "$(sed 's/.*"vision": \([0-9]*\),.*/\1/' "$tmp/init")"
+for f in "$hub/qwen2" "$tmp/hub"; do
+    "$program" forward "$f" --raw --prompt "the same decoder" --dtype f32 --out "$tmp/${f##*/}.safetensors" >/dev/null || fail "forward $f"
+done
+cmp "$tmp/qwen2.safetensors" "$tmp/hub.safetensors" || fail "the decoder changed on the way from the hub's layout"
+fails "towers in the wrong place" 1 "holds no vision encoder" "$program" init --vision "$hub/qwen2" --text "$hub/qwen2" --out "$tmp/x"
+
 # --- a model without a vision encoder
 mkdir "$tmp/lm"
 cat >"$tmp/lm/config.json" <<'JSON'

@@ -194,6 +194,15 @@ static void write_text(const char *path, const char *text) {
     assert_int_equal(oc_file_write_atomic(path, text, strlen(text), NULL), OC_OK);
 }
 
+static void test_pointer_file(void **state) {
+    OC_UNUSED(state);
+    oc_safetensors *st;
+    oc_error err;
+    write_text(at("pointer.safetensors"), "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 988097824\n");
+    assert_int_equal(oc_safetensors_open(&st, at("pointer.safetensors"), &err), OC_ERR_FORMAT);
+    assert_non_null(strstr(err.msg, "git lfs pull"));
+}
+
 static void assert_dir_rejected(const char *index, const char *message) {
     oc_safetensors *st;
     oc_error err = {0};
@@ -201,6 +210,14 @@ static void assert_dir_rejected(const char *index, const char *message) {
     assert_int_not_equal(oc_safetensors_open(&st, at("shards"), &err), OC_OK);
     assert_null(st);
     if (!strstr(err.msg, message)) fail_msg("got '%s', wanted '%s'", err.msg, message);
+}
+
+static void save_two(const char *path, const char *first, const char *second) {
+    oc_error err;
+    float value[2] = {1, 2};
+    oc_tensor_info t[] = {{.name = first, .dtype = OC_F32, .n_dims = 1, .shape = {1}, .data = &value[0]},
+                          {.name = second, .dtype = OC_F32, .n_dims = 1, .shape = {1}, .data = &value[1]}};
+    assert_int_equal(oc_safetensors_save(path, t, 2, NULL, 0, &err), OC_OK);
 }
 
 static void test_folder(void **state) {
@@ -227,6 +244,12 @@ static void test_folder(void **state) {
     assert_dir_rejected("{\"weight_map\":{\"out\":\"/etc/passwd\"}}", "not the name of a file inside the folder");
     assert_dir_rejected("{\"weight_map\":{\"out\":5}}", "(not a string)");
     assert_dir_rejected("{\"weight_map\":{\"one\":\"s2.safetensors\"}}", "'one' is not in s2.safetensors");
+    assert_dir_rejected("{\"weight_map\":{\"one\":\"s2.safetensors\",\"two\":\"s1.safetensors\"}}", "'one' is not in s2.safetensors, where the index puts it, but in s1.safetensors");
+    save_one(at("shards/also-s2.safetensors"), "three", 3); /* a name that ends like another one */
+    assert_dir_rejected("{\"weight_map\":{\"three\":\"s2.safetensors\",\"two\":\"also-s2.safetensors\"}}", "'three' is not in s2.safetensors");
+    assert_dir_rejected("{\"weight_map\":{\"one\":\"s1.safetensors\",\"none\":\"s2.safetensors\"}}", "'none' is not in s2.safetensors");
+    save_two(at("shards/s4.safetensors"), "four", "five");
+    assert_dir_rejected("{\"weight_map\":{\"four\":\"s4.safetensors\"}}", "'five' of");
     assert_dir_rejected("{\"weight_map\":{\"one\":\"s3.safetensors\"}}", "s3.safetensors: cannot open");
     assert_dir_rejected("{\"weight_map\":{}}", "no \"weight_map\"");
     assert_dir_rejected("[]", "no \"weight_map\"");
@@ -290,6 +313,38 @@ static void test_writer(void **state) {
     assert_int_equal(oc_safetensors_writer_open(&w, at("no/such/f"), t, 1, NULL, 0, &err), OC_ERR_IO);
 }
 
+/* Pages that were given back hold the same values when they are read again; neighbours are not disturbed, and a file in
+ * memory is left alone. */
+static void test_release(void **state) {
+    OC_UNUSED(state);
+    enum { N = 50000 };
+    oc_error err;
+    oc_safetensors *st;
+    float *x = malloc(2 * N * sizeof *x);
+    for (int i = 0; i < 2 * N; i++) x[i] = (float)i;
+    oc_tensor_info t[] = {{.name = "a", .dtype = OC_F32, .n_dims = 1, .shape = {N}, .data = x},
+                          {.name = "b", .dtype = OC_F32, .n_dims = 1, .shape = {N}, .data = x + N},
+                          {.name = "empty", .dtype = OC_F32, .n_dims = 1, .shape = {0}}};
+    assert_int_equal(oc_safetensors_save(at("pages.safetensors"), t, 3, NULL, 0, &err), OC_OK);
+    oc_map file;
+    assert_int_equal(oc_map_open(&file, at("pages.safetensors"), &err), OC_OK);
+    uint8_t *copy = malloc(file.size);
+    memcpy(copy, file.data, file.size);
+    for (int how = 0; how < 2; how++) {
+        oc_status got = how ? oc_safetensors_open_memory(&st, copy, file.size, "x", &err)
+                            : oc_safetensors_open(&st, at("pages.safetensors"), &err);
+        assert_int_equal(got, OC_OK);
+        for (size_t i = 0; i < 3; i++) {
+            oc_safetensors_release(st, oc_safetensors_at(st, i));
+            for (size_t k = 0; k < 2; k++) assert_memory_equal(oc_safetensors_at(st, k)->data, t[k].data, N * sizeof *x);
+        }
+        oc_safetensors_close(st);
+    }
+    oc_map_close(&file);
+    free(copy);
+    free(x);
+}
+
 /* Each allocation fails in turn; nothing leaks (the sanitizer looks) and nothing crashes. */
 static void test_out_of_memory(void **state) {
     OC_UNUSED(state);
@@ -313,9 +368,9 @@ static void test_out_of_memory(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_lying_length),
+        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_hostile_headers), cmocka_unit_test(test_lying_length),   cmocka_unit_test(test_pointer_file),
         cmocka_unit_test(test_accepted),   cmocka_unit_test(test_folder),          cmocka_unit_test(test_writer),
-        cmocka_unit_test(test_out_of_memory),
+        cmocka_unit_test(test_release),    cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests_name("data.safetensors", tests, make_dir, remove_dir);
 }

@@ -248,7 +248,7 @@ static void begin_edit(edit *e, int kind) {
     small_ok(oc_safetensors_open(&e->st, path, &err), &err);
     oc_free(path);
     e->n = oc_safetensors_count(e->st);
-    e->t = calloc(e->n + 4, sizeof *e->t);
+    e->t = calloc(e->n + 8, sizeof *e->t);
     e->spare = calloc(1 << 16, sizeof *e->spare);
     for (size_t i = 0; i < e->n; i++) e->t[i] = *oc_safetensors_at(e->st, i);
 }
@@ -325,6 +325,19 @@ static void wrong_tensors_are_named(void **state) {
     begin_edit(&e, 0);
     tensor(&e, "linear_2.bias")->dtype = OC_I32;
     refused(&e, "linear_2.bias", "I32");
+    static const char *const nearly[] = {/* known prefixes, unknown tensors */
+                                         "vision_tower.vision_model.head.extra", "text_model.more.weight", "logit_scales",
+                                         "image_newline.weight", "vision_tower.vision_model.head",
+                                         "language_model.model.layers.0.self_attn.rotary_emb.inv_freq.more",
+                                         "visual.position_ids"};
+    for (size_t i = 0; i < OC_COUNT(nearly); i++) {
+        begin_edit(&e, 0);
+        add_tensor(&e, nearly[i], 1, 4, 1);
+        refused(&e, "unknown", nearly[i]);
+    }
+    begin_edit(&e, 0); /* tied, but no copy */
+    add_tensor(&e, "language_model.lm_head.weight", 2, 67, 32);
+    refused(&e, "differs from the embedding table", "tie_word_embeddings");
 }
 
 /* Heads, buffers and other models' parts do not disturb; post_layernorm may be left out. */
@@ -334,6 +347,8 @@ static void known_extras(void **state) {
     oc_vlm m;
     begin_edit(&e, 0);
     add_tensor(&e, "lm_head.weight", 2, 67, 32); /* tied: a copy */
+    e.t[e.n - 1].data = tensor(&e, "embed_tokens.weight")->data;
+    add_tensor(&e, "language_model.model.layers.0.self_attn.rotary_emb.inv_freq", 1, 4, 1);
     add_tensor(&e, "vision_tower.vision_model.head.probe", 2, 1, 24);
     add_tensor(&e, "vision_tower.vision_model.embeddings.position_ids", 2, 1, 16);
     add_tensor(&e, "image_newline", 1, 32, 1);
