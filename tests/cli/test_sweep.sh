@@ -1,0 +1,180 @@
+#!/bin/bash
+# ocellus sweep: a small table of runs from end to end; what is finished is not repeated; a kill and Ctrl-C lose nothing; a run that
+# fails or crashes does not end the others; a changed definition is a new run; results, plots and a page.
+program=$1
+failed=0
+tmp=$(mktemp -d)
+trap 'rm -rf "$tmp"' EXIT
+cd "$tmp" || exit 1
+fail() { echo "FAIL $*"; failed=1; }
+is() { [ "$2" = "$3" ] || fail "$1: got \"$2\", not \"$3\""; }
+has() { [[ "$2" == *"$3"* ]] || fail "$1: \"$3\" is not in \"$2\""; }
+cat >recipe.yaml <<'YAML'
+vars: {steps: 6, lr: 1e-3}
+seed: ${seed}
+dtype: f32
+threads: 1
+model:
+  new:
+    vision: {hidden: 32, layers: 1, heads: 2, mlp: 64, image_size: 32, patch_size: 8}
+    text: {hidden: 32, layers: 1, heads: 2, mlp: 64}
+  tokenizer: ${tok}
+data: {loader_threads: 1}
+stages:
+  - {name: align, steps: 2, batch: 4, max_length: 128, train: {projector: "${lr}"}, datasets: [{json: "${data}/recap.json"}]}
+  - {name: tune, steps: "${steps}", batch: 4, max_length: 128, train: {lm: "${lr}"}, datasets: [{json: "${data}/human.json"}], save_every: 2}
+log: {every: 1, tensorboard: false}
+YAML
+cat >sweep.yaml <<'YAML'
+vars: {seeds: 2, steps: 6, bad: 1e-2, limit: 4}
+name: mini
+title: A small sweep
+question: Does anything happen?
+recipe: recipe.yaml
+seeds: ${seeds}
+set: {data: <data>, tok: <tok>, steps: "${steps}"}
+prepare:
+  - {name: data, command: data synth --count 24 --size 32 --max-objects 2}
+  - {name: tok, command: tokenizer train --vocab-size 300 <data>/human.json <data>/recap.json}
+variants:
+  - {name: slow, set: {lr: 1e-4}}
+  - {name: fast, label: "a | b", set: {lr: "${bad}"}}
+evaluate:
+  - {name: answers, task: vqa, kind: vqa, data: <data>/qa.jsonl, limit: "${limit}", max_new_tokens: 2}
+  - {name: aligned, stage: align, task: vqa, kind: vqa, data: <data>/qa.jsonl, limit: 2, max_new_tokens: 2}
+  - {name: blind, task: vqa, kind: vqa, data: <data>/qa.jsonl, constant: true}
+measures:
+  - {name: accuracy, of: answers, score: scores.overall.accuracy, scale: 100, baseline: blind, baseline_score: per_type.accuracy}
+  - {name: loss, kind: loss, of: tune, digits: 3, lower: true}
+  - {name: reach, kind: reach, of: tune, value: 100, digits: 0}
+  - {name: never, kind: reach, of: tune, value: 0.001}
+  - {name: seconds, kind: seconds}
+plots:
+  - {name: loss, kind: loss, of: tune, title: "<loss> & steps"}
+  - {name: accuracy, of: accuracy, connect: true}
+  - {name: cost, kind: against, of: loss, against: seconds}
+YAML
+
+"$program" sweep sweep.yaml --out o --dry-run >dry || fail "dry run"
+has "dry run" "$(cat dry)" "4 runs: 0 done, 0 failed, 0 begun, 4 to do"
+has "dry run" "$(cat dry)" "to be prepared  data"
+[ -e o ] && fail "a dry run wrote something"
+"$program" sweep sweep.yaml --out o --threads 1 >out 2>err || fail "sweep: $(cat err)"
+has "which of how many" "$(cat err)" "run 3 of 4: slow, seed 2"
+is "output" "$(cat out)" "o/results.md: 4 of 4 runs"
+md=$(cat o/results.md)
+has "results" "$md" "4 of 4 runs finished: 2 variants, seeds 1 to 2."
+has "results, escaped" "$md" '| a \| b | '
+has "results, not reached" "$md" " | 5 ± 0 (2) | – | "
+grep -q '| without looking | [0-9.]* | ' o/results.md || fail "no baseline"
+grep -Eq '^\| a .*(better|worse|not settled)' o/results.md || fail "no differences"
+python3 - <<'PY' || fail "results.json"
+import json, math
+r = json.load(open("o/results.json"))
+assert r["runs_planned"] == 4 and [x["state"] for x in r["runs"]] == ["done"] * 4
+v = r["variants"][1]["measures"]["loss"]
+runs = [x["measures"]["loss"] for x in r["runs"] if x["variant"] == "fast"]
+assert v["n"] == 2 and abs(v["mean"] - sum(runs) / 2) < 1e-12
+assert abs(v["sd"] - abs(runs[0] - runs[1]) / math.sqrt(2)) < 1e-12
+first = [x["measures"]["loss"] for x in r["runs"] if x["variant"] == "slow"]
+d = [a - b for a, b in zip(runs, first)]
+assert abs(v["difference"]["mean"] - sum(d) / 2) < 1e-12
+assert abs(v["difference"]["interval95"] - 12.706 * abs(d[0] - d[1]) / 2) < 1e-9
+for run in r["runs"]:
+    lines = [json.loads(l) for l in open(run["folder"] + "/train/log.jsonl")]
+    last = [l for l in lines if l["stage"] == "tune"][-1]
+    assert abs(run["measures"]["loss"] - last["loss"]) < 1e-9 and run["measures"]["never"] is None
+    assert abs(run["measures"]["seconds"] - last["seconds"]) < 1e-9
+PY
+for p in loss accuracy cost; do
+    python3 -c "import sys, xml.dom.minidom as m; d = m.parse('o/mini-$p.svg'); assert d.documentElement.tagName == 'svg'" || fail "o/mini-$p.svg is not XML"
+    grep -q 'prefers-color-scheme:dark' o/mini-$p.svg || fail "o/mini-$p.svg is not made for dark pages"
+done
+grep -q '&lt;loss&gt; &amp; steps' o/mini-loss.svg || fail "a title is not escaped"
+
+# --- nothing is done twice; a new evaluation needs no new training; a page
+"$program" sweep sweep.yaml --out o --threads 1 --docs docs/page.md >out 2>err || fail "again: $(cat err)"
+grep -q '^run ' err && fail "a finished run was repeated: $(cat err)"
+"$program" sweep sweep.yaml --out o --threads 1 --set limit=3 >out 2>err || fail "another evaluation: $(cat err)"
+is "runs that were measured anew" "$(grep -c '^run ' err)" 4
+is "trainings" "$(cat o/runs/*/train/log.jsonl | wc -l)" 32
+printf 'Intro.\n\n%s\nAfter.\n' "$(cat docs/page.md)" >page && mv page docs/page.md
+"$program" sweep sweep.yaml --out o --threads 1 --docs docs/page.md --json >json 2>err || fail "docs"
+is "sections of the page" "$(grep -c '<!-- sweep mini -->' docs/page.md)" 1
+is "around the section" "$(head -1 docs/page.md)/$(tail -1 docs/page.md)" "Intro./After."
+[ -s docs/mini-loss.svg ] || fail "no plot beside the page"
+cmp json <(python3 -c 'import json; print(json.dumps(json.load(open("o/results.json"))))') >/dev/null ||
+    python3 -c 'import json; assert json.load(open("json"))["runs"] == json.load(open("o/results.json"))["runs"]' || fail "--json"
+
+# --- another definition: said, and the old runs stay
+"$program" sweep sweep.yaml --out o --threads 1 --set steps=7 --set seeds=1 >out 2>err || fail "changed: $(cat err)"
+has "what changed" "$(cat err)" "(variables.steps); a new one"
+is "folders" "$(ls -d o/runs/* | wc -l)" 6
+mv o moved
+"$program" sweep sweep.yaml --out moved --threads 1 --set steps=7 --set seeds=1 >out 2>err || fail "moved"
+grep -q '^run ' err && fail "a moved folder was not known again"
+rm -r moved/runs
+
+# --- killed in the middle of a run: it goes on from its checkpoint and ends as one that was not
+one="--threads 1 --set steps=300 --set seeds=1"
+"$program" sweep sweep.yaml --out whole --prepared moved/prepared $one >/dev/null 2>err || fail "whole: $(cat err)"
+begin() { # signal
+    "$program" sweep sweep.yaml --out killed --prepared moved/prepared $one >/dev/null 2>err &
+    pid=$!
+    for i in $(seq 600); do
+        [ "$(cat killed/runs/slow-*/train/log.jsonl 2>/dev/null | wc -l)" -ge $2 ] && break
+        sleep 0.05
+    done
+    kill -$1 $pid 2>/dev/null
+    wait $pid
+    code=$?
+}
+begin KILL 20
+steps=$(cat killed/runs/slow-*/train/log.jsonl | wc -l)
+[ "$steps" -lt 300 ] || echo "the first kill came late"
+begin INT $((steps + 20))
+[ $code = 0 ] || { is "stopped, exit code" $code 1; has "stopped" "$(tail -1 err)" "the same command goes on"; }
+has "goes on" "$(cat err)" "slow, seed 1, going on"
+"$program" sweep sweep.yaml --out killed --prepared moved/prepared $one >out 2>err || fail "after the kills: $(cat err)"
+for v in slow fast; do
+    cmp whole/runs/$v-s1-*/train/model/model.safetensors killed/runs/$v-s1-*/train/model/model.safetensors || fail "$v: other weights"
+done
+
+# --- a run that fails, one that is killed by the system, a definition that cannot be read
+"$program" sweep sweep.yaml --out bad --prepared moved/prepared --threads 1 --set bad=x >out 2>err
+is "a bad variable, exit code" $? 1
+has "a bad variable" "$(tail -1 err)" "2 of 4 runs failed; bad/results.md names them"
+has "failures" "$(cat bad/results.md)" "* fast, seed 2: "
+has "failures" "$(cat bad/results.md)" "recipe.yaml:12"
+has "the others" "$(cat bad/results.md)" "2 of 4 runs finished"
+sed 's/steps: 6, lr/steps: 6, lr/; s/max_length: 128, train: {lm/max_length: 9, train: {lm/' recipe.yaml >short.yaml
+sed 's/name: fast, label: "a | b", set: {lr: "${bad}"}/name: fast, recipe: short.yaml, set: {lr: "${bad}"}/' sweep.yaml >short-sweep.yaml
+"$program" sweep short-sweep.yaml --out bad2 --prepared moved/prepared --threads 1 --set seeds=1 >out 2>err
+is "a failing run, exit code" $? 1
+has "a failing run" "$(cat bad2/results.md)" "* fast, seed 1: training: ocellus train: "
+(
+    ulimit -v 300000
+    "$program" sweep sweep.yaml --out bad3 --prepared moved/prepared --threads 1 --set seeds=1 >/dev/null 2>&1
+)
+[ -d bad3 ] || fail "the sweep itself did not start"
+
+# --- budget
+"$program" sweep sweep.yaml --out o2 --prepared moved/prepared --threads 1 --set seeds=1 >/dev/null 2>&1
+sed 's/^seeds:/minutes: 0.0001\nseeds:/' sweep.yaml >late.yaml
+"$program" sweep late.yaml --out late --prepared moved/prepared --threads 1 >out 2>err || fail "budget: $(cat err)"
+has "budget" "$(cat err)" "not begun: the budget"
+has "budget" "$(cat late/results.md)" "not begun"
+
+usage() { # exit code, needle, command...
+    local want=$1 needle=$2
+    shift 2
+    "$@" >/dev/null 2>err
+    is "$needle, exit code" $? $want
+    has "message" "$(cat err)" "$needle"
+}
+usage 1 "none.yaml" "$program" sweep none.yaml
+usage 2 "SWEEP.yaml" "$program" sweep
+usage 1 "uses no \${sedes}" "$program" sweep sweep.yaml --set sedes=1
+sed 's/seeds: /sedes: /' sweep.yaml >bad.yaml
+usage 1 "bad.yaml:6:1: unknown key \"sedes\" (did you mean seeds?)" "$program" sweep bad.yaml --set sedes=1
+exit $failed
