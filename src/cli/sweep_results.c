@@ -204,13 +204,16 @@ static oc_spread spread_of_variant(const oc_sweep_state *s, const double *value,
     return oc_spread_of(own, n);
 }
 
-/* Differences to the first variant with the same seed. */
+/* Differences to the first variant with the same seed; where that is a model that no seed changes, to its one run. */
 static oc_spread differences(const oc_sweep_state *s, const double *value, const oc_sweep_variant *v) {
+    const oc_sweep_variant *first = oc_sweep_variant_at(s->sweep, 0);
     double own[1000];
-    int n = 0;
+    int n = 0, of_first = 0;
+    for (int i = 0; i < s->n; i++) of_first += s->run[i].variant == first;
+    const bool single = first->model && of_first == 1;
     for (int i = 0; i < s->n; i++)
         for (int j = 0; j < s->n && s->run[i].variant == v; j++)
-            if (s->run[j].variant == oc_sweep_variant_at(s->sweep, 0) && s->run[j].seed == s->run[i].seed)
+            if (s->run[j].variant == first && (single || s->run[j].seed == s->run[i].seed))
                 own[n++] = value[i] - value[j];
     return oc_spread_of(own, n);
 }

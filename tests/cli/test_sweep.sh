@@ -158,6 +158,39 @@ has "a failing run" "$(cat bad2/results.md)" "* fast, seed 1: training: ocellus 
 )
 [ -d bad3 ] || fail "the sweep itself did not start"
 
+# --- a trained model beside few-shot runs of it: one run, compared with every seed
+cat >adapt.yaml <<'YAML'
+seed: ${seed}
+dtype: f32
+threads: 1
+model: {init: "${model}"}
+stages:
+  - {name: adapt, steps: 2, batch: 2, max_length: 128, train: {lm: 1e-3}, datasets: [{kind: vqa, json: "${data}/qa.jsonl", sampling: "${k}"}]}
+log: {every: 1, tensorboard: false}
+YAML
+cat >few.yaml <<'YAML'
+vars: {model: none}
+name: few
+recipe: adapt.yaml
+seeds: 2
+set: {model: "${model}", data: <smears>}
+prepare: [{name: smears, command: data synth --domain cells --count 8 --size 32}]
+variants:
+  - {name: zero, model: "${model}"}
+  - {name: k2, set: {k: "random:2"}}
+evaluate: [{name: answers, task: vqa, kind: vqa, data: <smears>/qa.jsonl, limit: 4, max_new_tokens: 2}]
+measures: [{name: right, of: answers, score: scores.overall.accuracy}, {name: loss, kind: loss, of: adapt}]
+YAML
+model=$(ls -d whole/runs/slow-s1-*/train/model)
+"$program" sweep few.yaml --out few --threads 1 --set model="$model" >out 2>err || fail "few-shot: $(cat err)"
+is "few-shot runs" "$(cat out)" "few/results.md: 3 of 3 runs"
+python3 - <<'PY' || fail "few-shot results"
+import json
+r = json.load(open("few/results.json"))
+assert [x["variant"] for x in r["runs"]] == ["zero", "k2", "k2"]
+assert r["variants"][1]["measures"]["right"]["difference"]["n"] == 2 and r["variants"][0]["measures"]["loss"]["n"] == 0
+PY
+
 # --- budget
 "$program" sweep sweep.yaml --out o2 --prepared moved/prepared --threads 1 --set seeds=1 >/dev/null 2>&1
 sed 's/^seeds:/minutes: 0.0001\nseeds:/' sweep.yaml >late.yaml
