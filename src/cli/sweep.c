@@ -830,6 +830,8 @@ static int run(int n_args, char **args, oc_error *err) {
     oc_status st;
     OC_GO(path_of(&default_out, "runs/%s", err, w.sweep.name));
     w.state.sweep = &w.sweep;
+    w.state.set = opt.set.item;
+    w.state.n_set = opt.set.n;
     w.state.out = opt.out ? opt.out : default_out;
     OC_GO(path_of(&prepared, "%s/prepared", err, w.state.out));
     w.prepared_dir = opt.prepared ? opt.prepared : prepared;

@@ -25,6 +25,8 @@ typedef struct oc_sweep_run {
 typedef struct oc_sweep_state {
     const oc_sweep *sweep;
     const char *out;
+    const char *const *set; /* [n_set] "name=value" of the command line */
+    int n_set;
     int threads;
     oc_sweep_run *run; /* [n] by seed, then variant */
     int n;

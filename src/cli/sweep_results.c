@@ -267,7 +267,8 @@ static void machine(char *out, size_t size) {
 
 static json_t *results_json(const oc_sweep_state *s, double *const *value, oc_error *err) {
     char cpu[128];
-    json_t *runs = json_array(), *variants = json_array(), *baselines = json_object();
+    json_t *runs = json_array(), *variants = json_array(), *baselines = json_object(), *set = json_array();
+    for (int i = 0; i < s->n_set; i++) json_array_append_new(set, json_string(s->set[i]));
     machine(cpu, sizeof cpu);
     for (int i = 0; i < s->n; i++) json_array_append_new(runs, run_json(s, &s->run[i], value, i));
     for (int i = 0; i < s->sweep->variants.n; i++)
@@ -278,10 +279,11 @@ static json_t *results_json(const oc_sweep_state *s, double *const *value, oc_er
         if (oc_sweep_baseline(&base, s, m, err) == OC_OK && !isnan(base))
             json_object_set_new(baselines, m->name, json_real(base));
     }
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:f, s:s, s:i, s:i, s:o, s:o, s:o}", "sweep", s->sweep->name,
-                     "title", s->sweep->title, "file", s->sweep->path, "seeds", s->sweep->seeds, "first_seed",
-                     s->sweep->first_seed, "runs_planned", s->n, "seconds", s->seconds, "processor", cpu, "cores",
-                     oc_cpu_count(), "threads", s->threads, "variants", variants, "baselines", baselines, "runs", runs);
+    return json_pack("{s:s, s:s, s:s, s:o, s:i, s:i, s:i, s:f, s:s, s:i, s:i, s:o, s:o, s:o}", "sweep", s->sweep->name,
+                     "title", s->sweep->title, "file", s->sweep->path, "set", set, "seeds", s->sweep->seeds,
+                     "first_seed", s->sweep->first_seed, "runs_planned", s->n, "seconds", s->seconds, "processor", cpu,
+                     "cores", oc_cpu_count(), "threads", s->threads, "variants", variants, "baselines", baselines,
+                     "runs", runs);
 }
 
 /* ---- 5. Markdown --------------------------------------------------------------------------------------------------- */
@@ -294,6 +296,18 @@ static void put_cell(oc_strbuf *out, const char *text) {
         else
             oc_strbuf_putc(out, (unsigned char)*text < 0x20 ? ' ' : *text);
     }
+}
+
+/* Values that were not the file's. Folders are left out: they say nothing of what was done. */
+static void put_changes(const oc_sweep_state *s, oc_strbuf *out) {
+    int said = 0;
+    for (int i = 0; i < s->n_set; i++) {
+        if (strchr(s->set[i], '/')) continue;
+        oc_strbuf_puts(out, said++ ? ", `" : "Not as the file has it: `");
+        put_cell(out, s->set[i]);
+        oc_strbuf_putc(out, '`');
+    }
+    if (said) oc_strbuf_puts(out, ".\n\n");
 }
 
 static void put_header(const oc_sweep_state *s, oc_strbuf *out) {
@@ -313,6 +327,7 @@ static void put_header(const oc_sweep_state *s, oc_strbuf *out) {
     else
         oc_strbuf_printf(out, "%d cores", oc_cpu_count());
     oc_strbuf_printf(out, ", ocellus %s.\n\n", OC_VERSION);
+    put_changes(s, out);
     const int missing = s->n - count[OC_RUN_DONE];
     if (missing)
         oc_strbuf_printf(out,

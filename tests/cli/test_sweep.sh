@@ -109,6 +109,7 @@ cmp json <(python3 -c 'import json; print(json.dumps(json.load(open("o/results.j
 # --- another definition: said, and the old runs stay
 "$program" sweep sweep.yaml --out o --threads 1 --set steps=7 --set seeds=1 >out 2>err || fail "changed: $(cat err)"
 has "what changed" "$(cat err)" "(variables.steps); a new one"
+has "what the page says of it" "$(cat o/results.md)" 'Not as the file has it: `steps=7`, `seeds=1`.'
 is "folders" "$(ls -d o/runs/* | wc -l)" 6
 mv o moved
 "$program" sweep sweep.yaml --out moved --threads 1 --set steps=7 --set seeds=1 >out 2>err || fail "moved"
