@@ -852,8 +852,11 @@ static int run(int n_args, char **args, oc_error *err) {
         print_states(&w);
     else if (st == OC_OK)
         st = finish(&w, err);
-    else if (st == OC_ERR_INTERRUPTED)
+    else if (st == OC_ERR_INTERRUPTED) {
+        oc_error ignored; /* the page is of what there is; what matters is that the user learns how it ended */
+        if (opt.docs) oc_sweep_write_docs(&w.state, opt.docs, &ignored);
         st = oc_fail(err, st, "stopped by a signal; the same command goes on from there");
+    }
 done:
     close_all(&w);
     oc_free(default_out);
