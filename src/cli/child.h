@@ -20,9 +20,9 @@ typedef struct oc_child_result {
     char message[400]; /* the last line of standard error, or what the signal was */
 } oc_child_result;
 
-/* Waits for the child's end; its failure is not one of this call. A signal to this process (base/signals.h) is passed on
- * once, so that the child saves its work, and the call then returns OC_ERR_INTERRUPTED. The child does not outlive this
- * process: when it is killed, the child gets SIGTERM. Linux. */
+/* Waits for the child's end; its failure is not one of this call. A signal to this process (base/signals.h) is passed
+ * on once, so that the child saves its work, and the call then returns OC_ERR_INTERRUPTED. The child does not outlive
+ * this process: when it is killed, the child gets SIGTERM. Linux. */
 oc_status oc_child_run(const oc_child *c, oc_child_result *r, oc_error *err);
 
 #endif

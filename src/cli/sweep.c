@@ -1,12 +1,13 @@
 /* ocellus sweep: a table of training runs. 1. folders and definitions  2. one child  3. preparations  4. runs  5. all
  *
- *   OUT/prepared/NAME-HASH/      (or below --prepared) what a preparation made; NAME-HASH.json beside it once it is whole
+ *   OUT/prepared/NAME-HASH/      (or below --prepared) what a preparation made; NAME-HASH.json beside it once it is
+ *                                whole
  *   OUT/runs/VARIANT-sSEED-HASH/ one run: definition.json, train/ (as `ocellus train` writes it), eval-NAME-HASH/,
  *                                log.txt (what the commands wrote), failed.json after a failure
  *   OUT/constant/NAME-HASH.json  controls that need no model
  *   OUT/results.json, .md, .svg  written anew after every run
  *
- * HASH is of the definition, so that a finished piece of work is found again and one that is defined otherwise is another. */
+ * HASH is of the definition, so that a finished piece of work is found again and one that is defined otherwise is new. */
 #include "cli/sweep.h"
 
 #include <errno.h>
@@ -65,7 +66,7 @@ typedef struct sweeping {
 static const char *const kind_word[] = {"llava", "coco", "karpathy", "vqa"};
 static const char *const task_word[] = {"caption", "vqa"};
 
-/* ---- 1. Folders and definitions ------------------------------------------------------------------------------------ */
+/* ---- 1. Folders and definitions ---------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 4))) static oc_status path_of(char **out, const char *fmt, oc_error *err, ...) {
     oc_strbuf b = {0};
@@ -112,7 +113,7 @@ static bool uses_seed(const sweeping *w, const char *text) {
     return false;
 }
 
-/* What a run's recipe is given: the variant's variables, then those of the sweep that it does not set, then the seed. */
+/* What a run's recipe is given: the variant's variables, those of the sweep that it does not set, the seed. */
 typedef struct variables {
     char *item[MAX_ARGS];
     int n;
@@ -218,7 +219,7 @@ done:
     return st;
 }
 
-/* ---- 2. One child -------------------------------------------------------------------------------------------------- */
+/* ---- 2. One child ------------------------------------------------------------------------------------------------ */
 
 typedef struct arguments {
     const char *item[MAX_ARGS + 1];
@@ -270,7 +271,7 @@ static void add_threads(const sweeping *w, arguments *a, char text[16]) {
     if (w->state.threads > 0) add_option(a, "--threads", text);
 }
 
-/* ---- 3. Preparations ----------------------------------------------------------------------------------------------- */
+/* ---- 3. Preparations --------------------------------------------------------------------------------------------- */
 
 static oc_status read_seconds(const char *path, double *sum, oc_error *err) {
     json_t *o;
@@ -372,7 +373,7 @@ static oc_status prepare_all(sweeping *w, bool each_seed, oc_error *err) {
     return OC_OK;
 }
 
-/* ---- 4. Runs ------------------------------------------------------------------------------------------------------- */
+/* ---- 4. Runs ----------------------------------------------------------------------------------------------------- */
 
 static void describe_run(const oc_sweep_run *run, char text[80]) {
     snprintf(text, 80, "%.40s, seed %d", run->variant->name, run->seed);
@@ -640,7 +641,7 @@ done:
     return st;
 }
 
-/* ---- 5. All -------------------------------------------------------------------------------------------------------- */
+/* ---- 5. All ------------------------------------------------------------------------------------------------------ */
 
 /* Seconds that a finished or begun run took so far. */
 static double run_seconds(const sweeping *w, const oc_sweep_run *run) {
@@ -755,8 +756,8 @@ static oc_status open_places(sweeping *w, oc_error *err) {
     return OC_OK;
 }
 
-/* One sweep at a time works in a folder. Children hold the lock as well: one that outlives a killed sweep is still writing
- * its checkpoint. */
+/* One sweep at a time works in a folder. Children hold the lock as well: one that outlives a killed sweep is still
+ * writing its checkpoint. */
 static oc_status lock_folder(const char *out, oc_error *err) {
     char *path;
     OC_TRY(path_of(&path, "%s/lock", err, out));
@@ -872,10 +873,11 @@ const oc_command oc_command_sweep = {
     .max_args = 1,
     .details =
         "Trains and measures every variant with every seed, each in a process of its own, and writes OUT/results.md,\n"
-        "results.json and SVG plots anew after each. Ctrl-C stops it, a kill does no harm: the same command goes on from the\n"
-        "last checkpoint and repeats nothing that is finished. A run is known by a hash of what defines it (recipe, variables,\n"
-        "seed, data); when that changes it is a new run. A run that fails is named, and the others go on; the exit status is\n"
-        "then 1, and the same command tries it again. docs/sweeps.md describes the file; experiments/ has examples.\n\n"
+        "results.json and SVG plots anew after each. Ctrl-C stops it, a kill does no harm: the same command goes on from\n"
+        "the last checkpoint and repeats nothing that is finished. A run is known by a hash of what defines it (recipe,\n"
+        "variables, seed, data); when that changes it is a new run. A run that fails is named, and the others go on; the\n"
+        "exit status is then 1, and the same command tries it again. docs/sweeps.md describes the file; experiments/ has\n"
+        "examples.\n\n"
         "  ocellus sweep experiments/masks-scenes.yaml --threads 2\n"
         "  ocellus sweep experiments/masks-scenes.yaml --set seeds=1 --set steps=100 --out runs/try\n"
         "  ocellus sweep experiments/masks-scenes.yaml --dry-run",

@@ -34,11 +34,11 @@ typedef struct oc_sweep_state {
     double seconds;  /* of all work recorded so far: preparation, training, measuring */
 } oc_sweep_state;
 
-/* --- Definitions (sweep_define.c): what a run is made from, and a name for it ------------------------------------------ */
+/* --- Definitions (sweep_define.c): what a run is made from, and a name for it ------------------------------------- */
 
-/* Adds to `data` (an object) the path with a hash of what lies there. Paths below `prepared` stand for themselves: their
- * names hold the hash of their preparation. A file is read whole up to 256 MiB, else its ends; of a folder, names and sizes, and the
- * contents of *.json and *.safetensors. */
+/* Adds to `data` (an object) the path with a hash of what lies there. Paths below `prepared` stand for themselves:
+ * their names hold the hash of their preparation. A file is read whole up to 256 MiB, else its ends; of a folder, names
+ * and sizes, and the contents of *.json and *.safetensors. */
 oc_status oc_define_data(json_t *data, const char *path, const char *prepared, oc_error *err);
 /* Data that a recipe with these variables reads, by its stages. */
 oc_status oc_define_recipe_data(json_t *data, const char *recipe, const char *const *vars, int n_vars,
@@ -50,7 +50,7 @@ oc_status oc_define_hash(char hash[9], const json_t *definition, oc_error *err);
 /* The keys in which two definitions differ, "variables.steps, recipe"; empty when they are equal. */
 void oc_define_difference(const json_t *a, const json_t *b, oc_strbuf *out);
 
-/* --- Results (sweep_results.c, sweep_plots.c) ------------------------------------------------------------------------- */
+/* --- Results (sweep_results.c, sweep_plots.c) --------------------------------------------------------------------- */
 
 /* Loss by steps of one stage of a run's log: *step and *loss [*n] (oc_free), *seconds that the stage took. n is 0 when
  * the log has none of it. */

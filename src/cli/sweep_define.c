@@ -40,7 +40,7 @@ oc_status oc_define_hash(char hash[9], const json_t *definition, oc_error *err) 
     return OC_OK;
 }
 
-/* --- Data ----------------------------------------------------------------------------------------------------------- */
+/* --- Data --------------------------------------------------------------------------------------------------------- */
 
 static oc_status hash_file(XXH3_state_t *h, const char *path, oc_error *err) {
     oc_map map;
@@ -162,7 +162,7 @@ done:
     return st;
 }
 
-/* --- Differences ---------------------------------------------------------------------------------------------------- */
+/* --- Differences -------------------------------------------------------------------------------------------------- */
 
 static void list_difference(const json_t *a, const json_t *b, const char *prefix, oc_strbuf *out) {
     const char *key;

@@ -7,7 +7,7 @@
 #include "cli/sweep.h"
 #include "eval/svg.h"
 
-/* ---- Loss curves ---------------------------------------------------------------------------------------------------- */
+/* ---- Loss curves ------------------------------------------------------------------------------------------------- */
 
 /* Of one variant: the mean over its seeds at each step that all of them have, and the extremes. */
 typedef struct mean_curve {
@@ -109,7 +109,7 @@ static oc_status plot_loss(const oc_sweep_state *s, const oc_sweep_plot *p, oc_s
     return st;
 }
 
-/* ---- Measures ------------------------------------------------------------------------------------------------------- */
+/* ---- Measures ---------------------------------------------------------------------------------------------------- */
 
 /* The values of one variant into own [seeds]; how many runs it has. */
 static oc_status values_of(const oc_sweep_state *s, const oc_sweep_variant *v, const oc_sweep_measure *m, double *own,

@@ -10,7 +10,7 @@
 #define MAX_LOG_BYTES  ((size_t)1 << 30)
 #define MAX_JSON_BYTES ((size_t)1 << 28)
 
-/* ---- 1. Logs ------------------------------------------------------------------------------------------------------- */
+/* ---- 1. Logs ----------------------------------------------------------------------------------------------------- */
 
 typedef struct curve {
     double *step, *loss;
@@ -87,7 +87,7 @@ oc_status oc_sweep_curve(const char *run_folder, const char *stage, double **ste
     return st;
 }
 
-/* ---- 2. Measures --------------------------------------------------------------------------------------------------- */
+/* ---- 2. Measures ------------------------------------------------------------------------------------------------- */
 
 /* The number at "a.b.c" of a file, NaN when it is not there. */
 static oc_status number_in(double *value, const char *path, const char *place, oc_error *err) {
@@ -163,7 +163,7 @@ oc_status oc_sweep_baseline(double *value, const oc_sweep_state *s, const oc_swe
     return st;
 }
 
-/* ---- 3. Statistics ------------------------------------------------------------------------------------------------- */
+/* ---- 3. Statistics ----------------------------------------------------------------------------------------------- */
 
 oc_spread oc_spread_of(const double *value, int n) {
     oc_spread s = {.min = INFINITY, .max = -INFINITY};
@@ -218,7 +218,7 @@ static oc_spread differences(const oc_sweep_state *s, const double *value, const
     return oc_spread_of(own, n);
 }
 
-/* ---- 4. JSON ------------------------------------------------------------------------------------------------------- */
+/* ---- 4. JSON ----------------------------------------------------------------------------------------------------- */
 
 static json_t *number(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
@@ -286,7 +286,7 @@ static json_t *results_json(const oc_sweep_state *s, double *const *value, oc_er
                      "runs", runs);
 }
 
-/* ---- 5. Markdown --------------------------------------------------------------------------------------------------- */
+/* ---- 5. Markdown ------------------------------------------------------------------------------------------------- */
 
 /* Text of a table's cell. */
 static void put_cell(oc_strbuf *out, const char *text) {

@@ -1,4 +1,5 @@
-/* Names, the making of a smear's description, and its picture: each cell is drawn through signed distances, as scenes are. */
+/* Names, the making of a smear's description, and its picture: each cell is drawn through signed distances, as scenes
+ * are. */
 #include "data/cells.h"
 
 #include <math.h>
@@ -6,7 +7,7 @@
 
 #include "data/scene_internal.h"
 
-/* --- Tables -------------------------------------------------------------------------------------------------------- */
+/* --- Tables ------------------------------------------------------------------------------------------------------- */
 
 static const char *const kind_name[OC_CELL_KIND_COUNT][2] = {
     {"lymphocyte", "lymphocytes"}, {"neutrophil", "neutrophils"}, {"eosinophil", "eosinophils"},
@@ -42,7 +43,7 @@ int oc_cells_count(const oc_cells *c, oc_cell_kind kind) {
     return n;
 }
 
-/* --- Description --------------------------------------------------------------------------------------------------- */
+/* --- Description -------------------------------------------------------------------------------------------------- */
 
 static oc_cell_kind draw_kind(const oc_cells *c, oc_rng *rng) {
     oc_cell_kind kind;
@@ -92,7 +93,7 @@ void oc_cells_generate(oc_cells *c, uint64_t seed, oc_split split, uint64_t inde
     sort_by_region(c);
 }
 
-/* --- Picture ------------------------------------------------------------------------------------------------------- */
+/* --- Picture ------------------------------------------------------------------------------------------------------ */
 
 static float noise(uint32_t seed, uint32_t a, uint32_t b) {
     uint32_t h = seed ^ a * 0x9e3779b1u ^ b * 0x85ebca77u;
@@ -103,7 +104,8 @@ static float noise(uint32_t seed, uint32_t a, uint32_t b) {
 
 static float length(float x, float y) { return sqrtf(x * x + y * y); }
 
-/* Distance to the nucleus in radii of the cell, negative inside; (x, y) is relative to the cell and turned by its angle. */
+/* Distance to the nucleus in radii of the cell, negative inside; (x, y) is relative to the cell and turned by its
+ * angle. */
 static float nucleus_distance(oc_cell_kind kind, float x, float y) {
     switch (kind) {
     case OC_CELL_LYMPHOCYTE:

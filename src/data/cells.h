@@ -1,13 +1,15 @@
 /* Synthetic smears: a few stained cells in the field of a microscope, with captions and questions that only the picture
- * answers. The second domain beside scenes (data/scene.h): another vocabulary, other shapes, the same structure, so that a
- * model which learned scenes can be adapted to it. Not medicine: kinds are told apart by their nuclei as a drawing shows them.
+ * answers. The second domain beside scenes (data/scene.h): another vocabulary, other shapes, the same structure, so
+ * that a model which learned scenes can be adapted to it. Not medicine: kinds are told apart by their nuclei as a
+ * drawing shows them.
  *
  *     oc_cells c;
  *     oc_cells_generate(&c, seed, OC_SPLIT_TRAIN, index, NULL);
  *     oc_cells_render(rgb, 64, &c);
  *
- * Everything follows from (seed, split, index). Four of the 24 (kind, stain) pairs never occur in train and val, neither in
- * pictures nor in words; every test smear shows one of them. Each cell has one field of a 3 x 3 grid to itself. */
+ * Everything follows from (seed, split, index). Four of the 24 (kind, stain) pairs never occur in train and val,
+ * neither in pictures nor in words; every test smear shows one of them. Each cell has one field of a 3 x 3 grid to
+ * itself. */
 #ifndef OC_DATA_CELLS_H
 #define OC_DATA_CELLS_H
 
@@ -79,8 +81,8 @@ typedef enum {
 } oc_cell_ask;
 const char *oc_cell_ask_name(int kind); /* "yesno", "what", ... */
 
-/* Writes up to max questions in random order (three yes/no, one of each other kind that this smear allows, no text twice)
- * and returns how many. Yes and no are equally frequent. The kind is an oc_cell_ask. */
+/* Writes up to max questions in random order (three yes/no, one of each other kind that this smear allows, no text
+ * twice) and returns how many. Yes and no are equally frequent. The kind is an oc_cell_ask. */
 int oc_cells_questions(const oc_cells *c, oc_rng *rng, oc_scene_question *out, int max);
 /* "What cell is in the upper left field?" for every cell. */
 int oc_cells_places(const oc_cells *c, oc_scene_question *out, int max);

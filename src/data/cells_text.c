@@ -1,5 +1,5 @@
-/* Captions of smears and questions about them. Answers are balanced at the source: a yes/no question is built for an answer
- * that a coin has chosen. */
+/* Captions of smears and questions about them. Answers are balanced at the source: a yes/no question is built for an
+ * answer that a coin has chosen. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 static const char *const number_word[OC_CELLS_MAX + 1] = {"no", "one", "two", "three", "four", "five", "six"};
 
-/* --- Captions ------------------------------------------------------------------------------------------------------ */
+/* --- Captions ----------------------------------------------------------------------------------------------------- */
 
 static void add_group(const oc_cells *c, oc_cell_kind kind, oc_strbuf *out) {
     const int n = oc_cells_count(c, kind);
@@ -70,7 +70,7 @@ void oc_cells_caption_human(const oc_cells *c, oc_rng *rng, oc_strbuf *out) {
     if (oc_scene_chance(rng, 0.4)) oc_strbuf_putc(out, '.');
 }
 
-/* --- Questions ----------------------------------------------------------------------------------------------------- */
+/* --- Questions ---------------------------------------------------------------------------------------------------- */
 
 typedef struct asking {
     const oc_cells *c;

@@ -1,5 +1,5 @@
-/* A domain of synthetic pictures, as the writer of data sets (scene_dataset.c) sees it: scenes or cells. A description is a
- * plain structure that follows from (seed, split, index) and from which everything else is derived. */
+/* A domain of synthetic pictures, as the writer of data sets (scene_dataset.c) sees it: scenes or cells. A description
+ * is a plain structure that follows from (seed, split, index) and from which everything else is derived. */
 #ifndef OC_DATA_SYNTH_H
 #define OC_DATA_SYNTH_H
 

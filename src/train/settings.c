@@ -202,7 +202,8 @@ static void describe_type(const oc_setting *s, oc_strbuf *out) {
     static const char *names[] = {
         [SET_BOOL] = "true or false", [SET_INT] = "an integer", [SET_DOUBLE] = "a number",
         [SET_BYTES] = "a size such as 8 GiB", [SET_STRING] = "text", [SET_PATH] = "a path", [SET_ENUM] = "one of ",
-        [SET_GROUP] = "a mapping", [SET_LIST] = "a list of mappings", [SET_PATHS] = "paths", [SET_PAIRS] = "a mapping of names to values", [SET_VARS] = "a mapping"};
+        [SET_GROUP] = "a mapping", [SET_LIST] = "a list of mappings", [SET_PATHS] = "paths",
+        [SET_PAIRS] = "a mapping of names to values", [SET_VARS] = "a mapping"};
     oc_strbuf_puts(out, names[kind_of(s)]);
     if (kind_of(s) == SET_ENUM) oc_strbuf_puts(out, s->spec);
     else if (s->spec) oc_strbuf_printf(out, " in %s", s->spec);

@@ -10,7 +10,7 @@
 #define SWEEP_MAX_BYTES ((size_t)1 << 20)
 enum { MAX_COMMAND_WORDS = 256, MAX_RUNS = 100000 };
 
-/* --- The tables: key, type, place, range or words, default, meaning -------------------------------------------------- */
+/* --- The tables: key, type, place, range or words, default, meaning ----------------------------------------------- */
 
 static const oc_setting prepare_table[] = {
     NEED_TEXT(oc_sweep_prepare, "name", name, "letters, digits, - and _; <name> elsewhere is its folder"),
@@ -86,7 +86,7 @@ static const oc_setting sweep_table[] = {
     LIST(oc_sweep, "plots", plots, plot_table, oc_sweep_plot, "SVG files"),
     {0}};
 
-/* --- What must go together ------------------------------------------------------------------------------------------ */
+/* --- What must go together ---------------------------------------------------------------------------------------- */
 
 static oc_status fail_rule(const oc_sweep *s, int line, const char *where, int index, const char *rule, oc_error *err) {
     if (index < 0) return oc_fail(err, OC_ERR_FORMAT, "%s:%d: %s: %s", s->path, line ? line : 1, where, rule);
@@ -232,7 +232,7 @@ int oc_sweep_find_measure(const oc_sweep *s, const char *name) {
     return -1;
 }
 
-/* --- Places and words ----------------------------------------------------------------------------------------------- */
+/* --- Places and words --------------------------------------------------------------------------------------------- */
 
 /* The place whose <name> begins at text, and the length of that. */
 static const oc_sweep_place *place_at(const char *text, const oc_sweep_place *place, int n, size_t *len) {
@@ -298,7 +298,7 @@ oc_status oc_sweep_words(char ***word, int *n, const char *command, oc_error *er
     return OC_OK;
 }
 
-/* --- Open and close ------------------------------------------------------------------------------------------------- */
+/* --- Open and close ----------------------------------------------------------------------------------------------- */
 
 oc_status oc_sweep_parse(oc_sweep *s, const char *text, size_t len, const char *path, const char *const *vars,
                          int n_vars, oc_error *err) {

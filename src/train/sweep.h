@@ -1,9 +1,9 @@
-/* A sweep: a table of training runs that answers a question, in one YAML file (docs/sweeps.md is its reference). Variants
- * times seeds are the runs; each is trained by a recipe and measured by evaluations. `ocellus sweep` runs it.
+/* A sweep: a table of training runs that answers a question, in one YAML file (docs/sweeps.md is its reference).
+ * Variants times seeds are the runs; each is trained by a recipe and measured by evaluations. `ocellus sweep` runs it.
  *
  * <name> in a command, a path or a variable's value stands for what only the run knows: a preparation's folder by the
- * preparation's name, <seed>, <recipe> (the recipe's path) and <here> (the sweep file's folder); oc_sweep_expand puts it
- * in. Other text in angle brackets stays as it is.
+ * preparation's name, <seed>, <recipe> (the recipe's path) and <here> (the sweep file's folder); oc_sweep_expand puts
+ * it in. Other text in angle brackets stays as it is.
  *
  * Reading checks keys, types, ranges and what must go together, as for recipes (train/recipe.h); strings are NULL when
  * absent. */
@@ -12,8 +12,8 @@
 
 #include "train/settings.h"
 
-/* One of the program's own commands that makes what the runs need: data, tokenizer, towers. It gets --out with a folder of
- * its own. */
+/* One of the program's own commands that makes what the runs need: data, tokenizer, towers. It gets --out with a folder
+ * of its own. */
 typedef struct oc_sweep_prepare {
     int line;
     const char *name, *command;
@@ -117,8 +117,8 @@ typedef struct oc_sweep_place {
     const char *name, *value;
 } oc_sweep_place;
 
-/* text with its <names> replaced, as a new string (oc_free). path: what stands before a <name> that begins with a folder is
- * dropped, since it is only the folder to which a relative path was joined. */
+/* text with its <names> replaced, as a new string (oc_free). path: what stands before a <name> that begins with a
+ * folder is dropped, since it is only the folder to which a relative path was joined. */
 oc_status oc_sweep_expand(char **out, const char *text, bool path, const oc_sweep_place *place, int n, oc_error *err);
 
 /* A command's words: blanks separate them, double quotes keep them together. *word [*n] is one block with its strings
