@@ -17,6 +17,7 @@ OC_COMMAND(init)
 OC_COMMAND(train)
 OC_COMMAND(pretrain_vision)
 OC_COMMAND(pretrain_text)
+OC_COMMAND(sweep)
 
 OC_GROUP("Data and formats")
 OC_COMMAND(data_synth)

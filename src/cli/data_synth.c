@@ -1,16 +1,18 @@
-/* ocellus data synth: writes a data set of synthetic scenes. */
+/* ocellus data synth: writes a data set of synthetic scenes or smears. */
 #include "base/progress.h"
 #include "base/signals.h"
 #include "cli/cli.h"
-#include "data/scene_dataset.h"
+#include "data/synth.h"
 
 static struct {
     const char *out;
-    int count, seed, size, split, format, quality, pack, shard_size, min_objects, max_objects;
+    int count, seed, size, split, format, quality, pack, shard_size, min_objects, max_objects, domain;
     bool overwrite, json;
-} opt = {.size = 64, .quality = 90, .shard_size = 1000, .min_objects = 1, .max_objects = OC_SCENE_MAX_OBJECTS};
+} opt = {.size = 64, .quality = 90, .shard_size = 1000, .min_objects = 1};
 
 static const oc_option options[] = {
+    {"--domain", OPT_ENUM, &opt.domain, "scenes|cells",
+     "coloured shapes, or stained cells under a microscope: another vocabulary, to adapt a model to"},
     {"--out", OPT_STRING | OPT_REQUIRED, &opt.out, "DIR", "folder to write"},
     {"--count", OPT_INT | OPT_REQUIRED, &opt.count, "1..100000000", "number of images"},
     {"--seed", OPT_INT, &opt.seed, "0..", "equal seeds give equal data sets"},
@@ -21,8 +23,8 @@ static const oc_option options[] = {
     {"--quality", OPT_INT, &opt.quality, "1..100", "of JPEG"},
     {"--pack", OPT_ENUM, &opt.pack, "folder|tar", "images as files, or in WebDataset shards"},
     {"--shard-size", OPT_INT, &opt.shard_size, "1..1000000", "images a shard"},
-    {"--min-objects", OPT_INT, &opt.min_objects, "1..4", "fewest objects in an image"},
-    {"--max-objects", OPT_INT, &opt.max_objects, "1..4", "most objects in an image"},
+    {"--min-objects", OPT_INT, &opt.min_objects, "1..6", "fewest objects in an image"},
+    {"--max-objects", OPT_INT, &opt.max_objects, "0..6", "most objects in an image; 0: 4 in scenes, 6 in smears"},
     {"--overwrite", OPT_FLAG, &opt.overwrite, NULL, "replace a data set that is there"},
     {"--json", OPT_FLAG, &opt.json, NULL, "print the result as JSON"},
     {0}};
@@ -35,10 +37,15 @@ static bool on_image(void *ctx, int done, int total) {
 static int run(int n_args, char **args, oc_error *err) {
     OC_UNUSED(n_args);
     OC_UNUSED(args);
+    const int most = oc_synth_domains[opt.domain].max_objects;
+    if (!opt.max_objects) opt.max_objects = most;
+    if (opt.max_objects > most)
+        return oc_usage(err, "--max-objects %d: this domain has %d at most", opt.max_objects, most);
     if (opt.min_objects > opt.max_objects)
         return oc_usage(err, "--min-objects %d is more than --max-objects %d", opt.min_objects, opt.max_objects);
     oc_progress bar;
-    oc_scene_dataset set = {.dir = opt.out,
+    oc_scene_dataset set = {.domain = (oc_synth_domain)opt.domain,
+                            .dir = opt.out,
                             .split = (oc_split)opt.split,
                             .seed = (uint64_t)opt.seed,
                             .count = opt.count,
@@ -52,12 +59,13 @@ static int run(int n_args, char **args, oc_error *err) {
                             .progress = on_image,
                             .ctx = &bar};
     const double start = oc_now();
-    oc_progress_open(&bar, "scenes", opt.count, false);
+    oc_progress_open(&bar, opt.domain ? "smears" : "scenes", opt.count, false);
     oc_status st = oc_scene_dataset_write(&set, err);
     oc_progress_close(&bar);
     if (st != OC_OK) return (int)st;
     const double seconds = oc_now() - start;
-    if (opt.json) printf("{\"images\": %d, \"seconds\": %.3f}\n", opt.count, seconds);
+    if (opt.json)
+        printf("{\"images\": %d, \"seconds\": %.3f}\n", opt.count, seconds);
     else
         printf("%s: %d images of %d px (%s) with captions and questions, in %.1f s\n", opt.out, opt.count, opt.size,
                oc_split_name(set.split), seconds);
@@ -66,14 +74,15 @@ static int run(int n_args, char **args, oc_error *err) {
 
 const oc_command oc_command_data_synth = {
     .name = "data synth",
-    .summary = "Make a data set of synthetic scenes with captions and questions",
+    .summary = "Make a data set of synthetic pictures with captions and questions",
     .details =
         "Writes images, recap.json, human.json and qa.json (LLaVA conversations), captions_coco.json (five references an\n"
         "image), qa.jsonl (questions for evaluation) and places.jsonl (what is where, for training). Twelve (colour, shape)\n"
         "pairs and four (shape left of shape) arrangements are kept out of train and val; every test image shows one of the\n"
-        "pairs or more.\n\n"
+        "pairs or more. --domain cells draws smears instead: four (kind of cell, stain) pairs are kept out.\n\n"
         "  ocellus data synth --out scenes/train --count 20000\n"
         "  ocellus data synth --out scenes/test --count 1000 --split test --seed 1\n"
+        "  ocellus data synth --out smears --count 2000 --domain cells\n"
         "  ocellus data synth --out shards --count 100000 --pack tar --format jpeg",
     .options = options,
     .run = run,

@@ -131,7 +131,7 @@ typedef enum {
 const char *oc_ask_name(oc_ask kind); /* "yesno", "count", "color", ... */
 
 typedef struct oc_scene_question {
-    oc_ask kind;
+    int kind;          /* oc_ask; of another domain its own */
     bool held_out;     /* it concerns an object whose (colour, shape) pair is held out */
     char question[96];
     char answer[24];

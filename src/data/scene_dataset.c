@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "data/image.h"
+#include "data/synth.h"
 #include "data/tar_write.h"
 
 /* The options with their defaults filled in, and buffers that all passes share. */
@@ -16,21 +17,22 @@ typedef struct writing {
     oc_scene_dataset opt;
     uint8_t *rgb; /* [size, size, 3] */
     oc_strbuf file, text;
-    oc_scene *scene; /* [min(count, OC_SCENES_KEPT)] descriptions made so far: each file of the set needs all of them */
+    const oc_synth *domain;
+    char *scene; /* [min(count, OC_SCENES_KEPT)] descriptions made so far: each file of the set needs all of them */
+    bool *made;
 } writing;
 
 enum { OC_SCENES_KEPT = 200000 }; /* 55 MB */
 
 /* --- Records ------------------------------------------------------------------------------------------------------- */
 
-static void make_scene(const writing *w, int i, oc_scene *s) {
-    oc_scene *kept = i < OC_SCENES_KEPT ? &w->scene[i] : NULL;
-    if (kept && kept->count) {
-        *s = *kept;
-        return;
-    }
-    oc_scene_generate(s, w->opt.seed, w->opt.split, (uint64_t)i, &w->opt.scene);
-    if (kept) *kept = *s;
+/* Valid until the next call. */
+static const void *make_scene(const writing *w, int i) {
+    const bool keep = i < OC_SCENES_KEPT; /* the last place is for those that are not kept */
+    char *s = w->scene + (size_t)(keep ? i : OC_SCENES_KEPT) * w->domain->size;
+    if (!keep || !w->made[i]) w->domain->generate(s, w->opt.seed, w->opt.split, (uint64_t)i, &w->opt.scene);
+    if (keep) w->made[i] = true;
+    return s;
 }
 
 static oc_rng stream(const writing *w, int i, oc_scene_stream which) {
@@ -38,16 +40,12 @@ static oc_rng stream(const writing *w, int i, oc_scene_stream which) {
 }
 
 static int ask(const writing *w, int i, oc_scene_question *q) {
-    oc_scene s;
-    make_scene(w, i, &s);
     oc_rng rng = stream(w, i, OC_SCENE_ASK);
-    return oc_scene_questions(&s, &rng, q, OC_SCENE_MAX_QUESTIONS);
+    return w->domain->questions(make_scene(w, i), &rng, q, OC_SCENE_MAX_QUESTIONS);
 }
 
 static int ask_places(const writing *w, int i, oc_scene_question *q) {
-    oc_scene s;
-    make_scene(w, i, &s);
-    return oc_scene_places(&s, q, OC_SCENE_MAX_QUESTIONS);
+    return w->domain->places(make_scene(w, i), q, OC_SCENE_MAX_QUESTIONS);
 }
 
 static const char *extension(const writing *w) { return w->opt.jpeg ? "jpg" : "png"; }
@@ -59,14 +57,13 @@ static void image_name(const writing *w, int i, char name[48]) {
 
 /* Captions of one image into w->text. human: how many from the human stream, one after another, keeping the last. */
 static const char *caption(writing *w, int i, int human) {
-    oc_scene s;
-    make_scene(w, i, &s);
+    const void *s = make_scene(w, i);
     oc_strbuf_clear(&w->text);
     oc_rng rng = stream(w, i, OC_SCENE_HUMAN);
-    if (human == 0) oc_scene_caption_recap(&s, &w->text);
+    if (human == 0) w->domain->recap(s, &w->text);
     for (int k = 0; k < human; k++) {
         oc_strbuf_clear(&w->text);
-        oc_scene_caption_human(&s, &rng, &w->text);
+        w->domain->human(s, &rng, &w->text);
     }
     return w->text.failed ? NULL : w->text.data;
 }
@@ -87,7 +84,7 @@ static json_t *caption_record(writing *w, int i, bool human) {
     const char *text = caption(w, i, human);
     json_t *turns = json_array();
     if (!text || !turns) return json_decref(turns), NULL;
-    add_turn(turns, "human", "<image>\n", human ? OC_SCENE_PROMPT_HUMAN : OC_SCENE_PROMPT_RECAP);
+    add_turn(turns, "human", "<image>\n", human ? w->domain->prompt_human : w->domain->prompt_recap);
     add_turn(turns, "gpt", "", text);
     return llava_record(w, i, turns);
 }
@@ -176,8 +173,8 @@ static oc_status put_human(writing *w, text_file *t, oc_error *err) { return put
 static oc_status put_qa(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, qa_record, err); }
 
 static oc_status put_coco(writing *w, text_file *t, oc_error *err) {
-    fprintf(t->f,
-            "{\"info\": {\"description\": \"synthetic scenes, %s split\"},\n\"images\": ", oc_split_name(w->opt.split));
+    fprintf(t->f, "{\"info\": {\"description\": \"%s, %s split\"},\n\"images\": ", w->domain->name + strlen("ocellus "),
+            oc_split_name(w->opt.split));
     OC_TRY(put_array(w, t, coco_image, err));
     fputs(",\n\"annotations\": [", t->f);
     for (int i = 0; i < w->opt.count; i++) {
@@ -204,7 +201,7 @@ static oc_status put_lines(writing *w, text_file *t, int (*asker)(const writing 
             snprintf(id, sizeof id, "%s-%06d-%d", oc_split_name(w->opt.split), i, k);
             OC_TRY(put_record(t,
                               json_pack("{s:s, s:s, s:s, s:s, s:s, s:b}", "question_id", id, "image", name, "question",
-                                        q[k].question, "answer", q[k].answer, "type", oc_ask_name(q[k].kind),
+                                        q[k].question, "answer", q[k].answer, "type", w->domain->ask_name(q[k].kind),
                                         "held_out", q[k].held_out),
                               err));
             fputc('\n', t->f);
@@ -219,10 +216,10 @@ static oc_status put_places(writing *w, text_file *t, oc_error *err) { return pu
 static oc_status put_index(writing *w, text_file *t, oc_error *err) {
     const oc_scene_dataset *o = &w->opt;
     json_t *index =
-        json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:b, s:i, s:i, s:s, s:s}", "kind", "ocellus synthetic scenes",
-                  "split", oc_split_name(o->split), "seed", (json_int_t)o->seed, "count", o->count, "size", o->size,
-                  "format", extension(w), "tar", o->tar, "min_objects", o->scene.min_objects, "max_objects",
-                  o->scene.max_objects, "prompt_recap", OC_SCENE_PROMPT_RECAP, "prompt_human", OC_SCENE_PROMPT_HUMAN);
+        json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:b, s:i, s:i, s:s, s:s}", "kind", w->domain->name, "split",
+                  oc_split_name(o->split), "seed", (json_int_t)o->seed, "count", o->count, "size", o->size, "format",
+                  extension(w), "tar", o->tar, "min_objects", o->scene.min_objects, "max_objects", o->scene.max_objects,
+                  "prompt_recap", w->domain->prompt_recap, "prompt_human", w->domain->prompt_human);
     OC_TRY(put_record(t, index, err));
     fputc('\n', t->f);
     return OC_OK;
@@ -243,9 +240,7 @@ static oc_status write_text(writing *w, const char *name, oc_status (*put)(writi
 /* The encoded image i in w->file. */
 static oc_status encode(writing *w, int i, oc_error *err) {
     const int size = w->opt.size;
-    oc_scene s;
-    make_scene(w, i, &s);
-    oc_scene_render(w->rgb, size, &s);
+    w->domain->render(w->rgb, size, make_scene(w, i));
     oc_strbuf_clear(&w->file);
     return w->opt.jpeg ? oc_image_encode_jpeg(&w->file, w->rgb, size, size, w->opt.quality, err)
                        : oc_image_encode_png(&w->file, w->rgb, size, size, err);
@@ -336,15 +331,15 @@ static oc_status check(writing *w, oc_error *err) {
     if (!o->quality) o->quality = 90;
     if (!o->shard_size) o->shard_size = 1000;
     if (!o->scene.min_objects) o->scene.min_objects = 1;
-    if (!o->scene.max_objects) o->scene.max_objects = OC_SCENE_MAX_OBJECTS;
+    if (!o->scene.max_objects) o->scene.max_objects = w->domain->max_objects;
     if (o->count < 1 || o->count > 100000000)
         return oc_fail(err, OC_ERR_ARG, "count is %d; 1 to 100000000 is possible", o->count);
     if (o->size < 16 || o->size > 4096)
         return oc_fail(err, OC_ERR_ARG, "size is %d; 16 to 4096 pixels are possible", o->size);
     if (o->scene.min_objects < 1 || o->scene.min_objects > o->scene.max_objects ||
-        o->scene.max_objects > OC_SCENE_MAX_OBJECTS)
+        o->scene.max_objects > w->domain->max_objects)
         return oc_fail(err, OC_ERR_ARG, "%d to %d objects asked for; 1 to %d are possible", o->scene.min_objects,
-                       o->scene.max_objects, OC_SCENE_MAX_OBJECTS);
+                       o->scene.max_objects, w->domain->max_objects);
     if (o->seed > INT64_MAX) return oc_fail(err, OC_ERR_ARG, "the seed does not fit into 63 bits");
     return OC_OK;
 }
@@ -366,13 +361,15 @@ static oc_status prepare_folder(const writing *w, oc_error *err) {
 }
 
 oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
-    writing w = {.opt = *opt};
+    writing w = {.opt = *opt, .domain = &oc_synth_domains[opt->domain]};
     oc_status st = OC_OK;
     OC_GO(check(&w, err));
     OC_GO(prepare_folder(&w, err));
     OC_GO(oc_alloc_for(&w.rgb, 3 * (size_t)w.opt.size * (size_t)w.opt.size, "an image", err));
-    OC_GO(oc_alloc_for(&w.scene, (size_t)OC_MIN(w.opt.count, OC_SCENES_KEPT) * sizeof *w.scene, "the scenes", err));
-    memset(w.scene, 0, (size_t)OC_MIN(w.opt.count, OC_SCENES_KEPT) * sizeof *w.scene);
+    const size_t kept = (size_t)OC_MIN(w.opt.count, OC_SCENES_KEPT);
+    OC_GO(oc_alloc_for(&w.scene, (kept + 1) * w.domain->size, "the scenes", err));
+    OC_GO(oc_alloc_for(&w.made, kept * sizeof *w.made, "the scenes", err));
+    memset(w.made, 0, kept * sizeof *w.made);
     OC_GO(w.opt.tar ? write_shards(&w, err) : write_images(&w, err));
     OC_GO(write_text(&w, "recap.json", put_recap, err));
     OC_GO(write_text(&w, "human.json", put_human, err));
@@ -384,6 +381,7 @@ oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
 done:
     oc_free(w.rgb);
     oc_free(w.scene);
+    oc_free(w.made);
     oc_strbuf_free(&w.file);
     oc_strbuf_free(&w.text);
     return st;

@@ -1,4 +1,4 @@
-/* Writes a data set of synthetic scenes into a folder, in the formats that the rest of the program reads:
+/* Writes a data set of synthetic scenes (or smears, see data/cells.h) into a folder, in the formats that the rest of the program reads:
  *
  *   images/000000.png ...     or, packed, images-000000.tar ... with NNNNNN.png and NNNNNN.json side by side (WebDataset)
  *   recap.json, human.json    LLaVA conversations: one caption each, complete or human
@@ -19,14 +19,17 @@
 
 enum { OC_SCENE_COCO_REFERENCES = 5 };
 
+typedef enum { OC_DOMAIN_SCENES, OC_DOMAIN_CELLS, OC_DOMAIN_COUNT } oc_synth_domain;
+
 typedef struct oc_scene_dataset {
+    oc_synth_domain domain;
     const char *dir; /* made if missing; an index.json in it is an error unless overwrite is set */
     oc_split split;
     uint64_t seed;
     int count;
-    int size;       /* pixels a side; 0 means 64 */
-    bool jpeg;      /* else PNG */
-    int quality;    /* of JPEG; 0 means 90 */
+    int size;    /* pixels a side; 0 means 64 */
+    bool jpeg;   /* else PNG */
+    int quality; /* of JPEG; 0 means 90 */
     bool tar;
     int shard_size; /* samples a shard; 0 means 1000 */
     bool overwrite;

@@ -339,6 +339,8 @@ static json_t *answers_json(const oc_constant *c, const oc_evaluation *e) {
     json_t *o = json_pack("{s:s, s:I, s:I, s:s, s:o, s:o, s:o}", "task", "vqa", "items", (json_int_t)e->n, "candidates",
                           (json_int_t)c->candidates, "answer", c->answer, "scores", oc_vqa_scores_json(&c->all.overall),
                           "per_type", oc_vqa_scores_json(&c->per_type.overall), "per_kind", split_json(&c->per_kind));
+    json_object_set_new(o, "per_type_yesno", oc_vqa_scores_json(&c->per_type.yesno));
+    json_object_set_new(o, "per_type_open", oc_vqa_scores_json(&c->per_type.open));
     if (c->has_learned) json_object_set_new(o, "learned", split_json(&c->learned));
     return o;
 }

@@ -5,34 +5,11 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "train/settings_rows.h"
 
 #define RECIPE_MAX_BYTES ((size_t)1 << 20)
 
 /* --- The tables: key, type, place, range or words, default, meaning -------------------------------------------------- */
-
-#define BOOL(T, key_, member, init_, help_)                                                                            \
-    { .key = key_, .kind = SET_BOOL, .offset = offsetof(T, member), .init = init_, .help = help_ }
-#define INT(T, key_, member, range, init_, help_)                                                                      \
-    { .key = key_, .kind = SET_INT, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_ }
-#define NEED_INT(T, key_, member, range, help_)                                                                        \
-    { .key = key_, .kind = SET_INT | SET_REQUIRED, .offset = offsetof(T, member), .spec = range, .help = help_ }
-#define NUM(T, key_, member, range, init_, help_)                                                                      \
-    { .key = key_, .kind = SET_DOUBLE, .offset = offsetof(T, member), .spec = range, .init = init_, .help = help_ }
-#define WORD(T, key_, member, words, init_, help_)                                                                     \
-    { .key = key_, .kind = SET_ENUM, .offset = offsetof(T, member), .spec = words, .init = init_, .help = help_ }
-#define TEXT(T, key_, member, init_, help_)                                                                            \
-    { .key = key_, .kind = SET_STRING, .offset = offsetof(T, member), .init = init_, .help = help_ }
-#define PATH(T, key_, member, help_)                                                                                   \
-    { .key = key_, .kind = SET_PATH, .offset = offsetof(T, member), .help = help_ }
-#define GROUP(T, key_, member, table, help_)                                                                           \
-    { .key = key_, .kind = SET_GROUP, .offset = offsetof(T, member), .fields = table, .help = help_ }
-#define INLINE(T, member, table)                                                                                       \
-    { .kind = SET_INLINE, .offset = offsetof(T, member), .fields = table }
-#define LIST(T, key_, member, table, type, help_)                                                                      \
-    {                                                                                                                  \
-        .key = key_, .kind = SET_LIST, .offset = offsetof(T, member), .fields = table, .size = sizeof(type),           \
-        .help = help_                                                                                                  \
-    }
 
 /* The model. */
 static const oc_setting new_vision_table[] = {
@@ -182,6 +159,7 @@ static const oc_setting stage_table[] = {
      .kind = SET_STRING | SET_REQUIRED,
      .offset = offsetof(oc_recipe_stage, name),
      .help = "letters, digits, - and _; names the stage's checkpoint"},
+    BOOL(oc_recipe_stage, "skip", skip, "false", "leave the stage out, as if it were not there"),
     INLINE(oc_recipe_stage, budget, budget_table),
     INT(oc_recipe_stage, "batch", batch, "1..1048576", "32", "samples of one optimizer step"),
     INT(oc_recipe_stage, "micro_batch", micro_batch, "0..65536", "0", "samples computed at a time; 0: up to 64"),
@@ -412,10 +390,21 @@ static oc_status check_pretrain(oc_recipe *r, oc_error *err) {
     return OC_OK;
 }
 
+static void drop_skipped(oc_recipe *r) {
+    oc_recipe_stage *s = r->stages.item;
+    int kept = 0;
+    for (int i = 0; i < r->stages.n; i++) {
+        if (s[i].skip) oc_settings_free(stage_table, &s[i]);
+        else s[kept++] = s[i];
+    }
+    r->stages.n = kept;
+}
+
 static oc_status check_recipe(oc_recipe *r, oc_error *err) {
     OC_TRY(check_model(r, err));
     if (!r->model.init && r->model.mask == OC_RECIPE_MASK_OF_MODEL) r->model.mask = OC_RECIPE_MASK_PREFIX;
     for (int i = 0; i < r->stages.n; i++) OC_TRY(check_stage(r, i, err));
+    drop_skipped(r);
     OC_TRY(check_pretrain(r, err));
     if (r->stages.n == 0 && !r->pretrain_vision.line && !r->pretrain_text.line)
         return fail_rule(r, 1, "stages", "nothing to do: give stages, pretrain_vision or pretrain_text", err);

@@ -202,7 +202,8 @@ static void describe_type(const oc_setting *s, oc_strbuf *out) {
     static const char *names[] = {
         [SET_BOOL] = "true or false", [SET_INT] = "an integer", [SET_DOUBLE] = "a number",
         [SET_BYTES] = "a size such as 8 GiB", [SET_STRING] = "text", [SET_PATH] = "a path", [SET_ENUM] = "one of ",
-        [SET_GROUP] = "a mapping", [SET_LIST] = "a list of mappings", [SET_PATHS] = "paths", [SET_VARS] = "a mapping"};
+        [SET_GROUP] = "a mapping", [SET_LIST] = "a list of mappings", [SET_PATHS] = "paths",
+        [SET_PAIRS] = "a mapping of names to values", [SET_VARS] = "a mapping"};
     oc_strbuf_puts(out, names[kind_of(s)]);
     if (kind_of(s) == SET_ENUM) oc_strbuf_puts(out, s->spec);
     else if (s->spec) oc_strbuf_printf(out, " in %s", s->spec);
@@ -345,9 +346,45 @@ static oc_status read_list(reader *r, const oc_setting *s, oc_list *list, const 
     return OC_OK;
 }
 
+/* One "name=value" of a mapping. */
+static oc_status read_pair(reader *r, const yaml_node_t *key, const yaml_node_t *value, char **at) {
+    if (key->type != YAML_SCALAR_NODE || !is_name((const char *)key->data.scalar.value, key->data.scalar.length))
+        return fail_at(r, key, "a name was expected: letters, digits and _");
+    const size_t mark = r->path.len;
+    oc_strbuf text = {0}, pair = {.max = MAX_VALUE + 64};
+    bool typed = false;
+    push_key(r, (const char *)key->data.scalar.value);
+    oc_status st = expand(r, value, &text, &typed);
+    if (st == OC_OK) {
+        oc_strbuf_printf(&pair, "%s=%s", (const char *)key->data.scalar.value, text.data);
+        if (pair.failed || !(*at = oc_strdup(pair.data))) st = fail_memory(r);
+    }
+    if (st == OC_OK) pop_to(r, mark);
+    oc_strbuf_free(&text);
+    oc_strbuf_free(&pair);
+    return st;
+}
+
+static oc_status read_pairs(reader *r, oc_list *list, const yaml_node_t *node) {
+    if (node->type != YAML_MAPPING_NODE) return fail_at(r, node, "%s, a mapping was expected", node_kind(node));
+    const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+    const long n = node->data.mapping.pairs.top - pair;
+    OC_TRY(open_list(r, list, node, (int)OC_MIN(n, MAX_LIST + 1L), sizeof(char *)));
+    for (int i = 0; i < list->n; i++) {
+        const yaml_node_t *key = yaml_document_get_node(&r->doc, pair[i].key);
+        for (int j = 0; j < i; j++)
+            if (key->type == YAML_SCALAR_NODE &&
+                is_text(yaml_document_get_node(&r->doc, pair[j].key), (const char *)key->data.scalar.value))
+                return fail_at(r, key, "the name stands here twice");
+        OC_TRY(read_pair(r, key, yaml_document_get_node(&r->doc, pair[i].value), (char **)list->item + i));
+    }
+    return OC_OK;
+}
+
 static oc_status read_value(reader *r, const oc_setting *s, char *at, const yaml_node_t *node) {
     switch (kind_of(s)) {
     case SET_GROUP: return read_group(r, s->fields, at, node);
+    case SET_PAIRS: return read_pairs(r, (oc_list *)at, node);
     case SET_LIST:
     case SET_PATHS: return read_list(r, s, (oc_list *)at, node);
     case SET_VARS: return OC_OK; /* read before */
@@ -479,7 +516,7 @@ oc_status oc_settings_read(const oc_setting *table, void *out, size_t out_size, 
 
 static void free_list(const oc_setting *s, oc_list *list) {
     for (int i = 0; i < list->n; i++) {
-        if (kind_of(s) == SET_PATHS) oc_free(((char **)list->item)[i]);
+        if (kind_of(s) != SET_LIST) oc_free(((char **)list->item)[i]);
         else oc_settings_free(s->fields, (char *)list->item + (size_t)i * s->size);
     }
     oc_free(list->item);
@@ -498,7 +535,8 @@ void oc_settings_free(const oc_setting *table, void *out) {
         case SET_GROUP:
         case SET_INLINE: oc_settings_free(s->fields, at); break;
         case SET_LIST:
-        case SET_PATHS: free_list(s, (oc_list *)at); break;
+        case SET_PATHS:
+        case SET_PAIRS: free_list(s, (oc_list *)at); break;
         default: break;
         }
     }

@@ -34,6 +34,7 @@ typedef enum {
     SET_INLINE, /* the fields of another table, whose structure lies at offset, as keys of this mapping */
     SET_LIST,   /* an oc_list of mappings; fields is their table, size that of one */
     SET_PATHS,  /* an oc_list of const char *, each as for SET_PATH; one value without a list is a list of one */
+    SET_PAIRS,  /* an oc_list of const char *: a mapping of names to values, each as "name=value" */
     SET_VARS,   /* the mapping of variables; stored nowhere */
     SET_REQUIRED = 32 /* added to a kind */
 } oc_setting_kind;

@@ -227,6 +227,32 @@ static void accepted_forms(void **state) {
     }
 }
 
+/* A skipped stage is checked like any other and then gone, wherever it stands. */
+static void skipped_stages(void **state) {
+    OC_UNUSED(state);
+    oc_recipe r;
+    static const char *text = "model: {init: m}\nstages:\n"
+                              "  - {name: a, skip: true, train: {lm: 1}, datasets: [{json: j}]}\n"
+                              "  - {name: b, skip: false, train: {lm: 1}, datasets: [{json: j}]}\n"
+                              "  - {name: c, skip: '${no}', train: {lm: 1}, datasets: [{json: j}]}\n"
+                              "  - {name: d, train: {lm: 1}, datasets: [{json: j}]}\n";
+    static const char *const vars[] = {"no=true"};
+    if (oc_recipe_parse(&r, text, strlen(text), "r.yaml", vars, 1, &err) != OC_OK) fail_msg("%s", err.msg);
+    assert_int_equal(r.stages.n, 2);
+    assert_string_equal(oc_recipe_stage_at(&r, 0)->name, "b");
+    assert_string_equal(oc_recipe_stage_at(&r, 1)->name, "d");
+    oc_recipe_close(&r);
+    static const struct {
+        const char *text, *message;
+    } bad[] = {{"model: {init: m}\nstages: [{name: a, skip: true, train: {lm: 1}, datasets: [{json: j}]}]", "nothing to do"},
+               {"model: {init: m}\nstages: [{name: a, skip: true, train: {lm: 1}}]", "datasets: at least one"},
+               {"model: {init: m}\nstages: [{name: a, skip: 1, train: {lm: 1}}]", "stages[0].skip: \"1\", true or false"}};
+    for (size_t i = 0; i < OC_COUNT(bad); i++) {
+        assert_int_equal(parse(&r, bad[i].text), OC_ERR_FORMAT);
+        if (!strstr(err.msg, bad[i].message)) fail_msg("\"%s\" is not in \"%s\"", bad[i].message, err.msg);
+    }
+}
+
 static void every_allocation_may_fail(void **state) {
     OC_UNUSED(state);
     oc_status st = OC_ERR_NOMEM;
@@ -314,7 +340,8 @@ int main(void) {
         cmocka_unit_test(every_key),      cmocka_unit_test(defaults),
         cmocka_unit_test(variables),      cmocka_unit_test(mistakes_are_explained),
         cmocka_unit_test(accepted_forms), cmocka_unit_test(every_allocation_may_fail),
-        cmocka_unit_test(bombs),          cmocka_unit_test(reference_is_current),
+        cmocka_unit_test(skipped_stages), cmocka_unit_test(bombs),
+        cmocka_unit_test(reference_is_current),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
