@@ -50,9 +50,10 @@ check_train recomputed --recompute on
 [ "$sanitized" != 0 ] || awk -v a="$peak" -v b="$plain" 'BEGIN {exit !(a < 0.9 * b)}' || fail "recompute: $peak GiB instead of $plain"
 cmp plain/model/model.safetensors recomputed/model/model.safetensors || fail "recompute: other weights"
 
+# The measurement of the kernels has a peak of its own, which a batch of a few pictures would stay below.
 for what in "projector on" "e2e off"; do
     set -- $what
-    "$program" bench train --preset small --batch 4 --stage "$1" --dtype f32 --recompute "$2" --steps 1 --warmup 0 --threads 1 --json --quiet >bench.json || fail "bench $what"
+    "$program" bench train --preset small --batch 16 --stage "$1" --dtype f32 --recompute "$2" --steps 1 --warmup 0 --threads 1 --json --quiet >bench.json || fail "bench $what"
     near "bench, $1, recompute $2" "$(number predicted_gib <bench.json)" "$(number peak_rss_gib <bench.json)"
 done
 
