@@ -81,10 +81,11 @@ typedef struct oc_ops {
 
     /* -- Vocabulary projection and loss in one, in chunks of rows; [n, V] logits never exist whole. -------------
      * For each of the n given rows of x [n, C]: logits = x W^T (W: V x C), loss_i = logsumexp(logits) - logits[target_i].
-     * loss [n] f32 (not scaled). If dx is not NULL also, with d = (softmax - onehot) * scale: dx[n,C] = d W (T), and
-     * where dw is not NULL dw[V,C] += d^T x (f32). correct (may be NULL) [n] receives 1 where argmax == target. */
+     * loss [n] f32 (not scaled). If dx is not NULL also, with d_i = (softmax - onehot) * scale * weight_i (weight [n] f32,
+     * NULL: 1): dx[n,C] = d W (T), and where dw is not NULL dw[V,C] += d^T x (f32). correct (may be NULL) [n] receives 1
+     * where argmax == target. */
     void (*linear_xent)(oc_compute *, float *loss, uint8_t *correct, void *dx, float *dw, const void *x,
-                        const int32_t *target, oc_matrix *w, int n, float scale);
+                        const int32_t *target, const float *weight, oc_matrix *w, int n, float scale);
 
     /* -- Attention. lse [N, NH] f32 = logsumexp of the scaled scores, kept for the backward pass (NULL: inference).
      *    Flash attention (Dao, arXiv 2307.08691). dq, dk, dv are overwritten. -- */

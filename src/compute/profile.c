@@ -25,8 +25,8 @@
       ((double)N * (rows + cols)) * SIZE(t) + 8.0 * rows * cols)                                                       \
     X(linear_xent,                                                                                                     \
       (oc_compute * c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x, const int32_t *target,       \
-       oc_matrix *w, int n, float scale),                                                                              \
-      (c, loss, correct, dx, dw, x, target, w, n, scale), product(w, n) * (1 + (dx != NULL) + (dx && dw)), "n V C",    \
+       const float *weight, oc_matrix *w, int n, float scale),                                                         \
+      (c, loss, correct, dx, dw, x, target, weight, w, n, scale), product(w, n) * (1 + (dx != NULL) + (dx && dw)), "n V C",    \
       (n, desc(w)->rows, desc(w)->cols), (1 + (dx != NULL) + (dx && dw)) * matrix_traffic(w, n))                       \
     X(attention_fwd,                                                                                                   \
       (oc_compute * c, void *o, float *lse, const void *q, const void *k, const void *v, const oc_attention *a),       \

@@ -107,6 +107,7 @@ static void layout(oc_vlm *m, oc_arena *a, int tokens, int images, int blocks, i
     r->normed = oc_push(a, m->t, L, C);
     r->rstd = oc_push(a, OC_F32, L, 1);
     r->loss = oc_push(a, OC_F32, L, 1);
+    r->weight = oc_push(a, OC_F32, L, 1);
     r->correct = oc_push(a, OC_U8, L, 1);
     if (!backward) return;
     r->d_labelled = oc_push(a, m->t, L, C);
@@ -275,6 +276,16 @@ static void embed_bwd(oc_vlm *m, const oc_batch *b, const void *dx) {
     if (m->train[OC_PART_VISION]) oc_vision_bwd(&m->vision, c, d_features);
 }
 
+/* What each labelled row counts for. */
+static void weigh_rows(oc_vlm *m, const oc_batch *b) {
+    float *weight = m->rows.weight;
+    for (int k = 0; k < b->n_seq; k++) {
+        int labels = 0;
+        for (int i = b->seq_start[k]; i < b->seq_start[k + 1]; i++) labels += b->label[i] >= 0;
+        for (int i = 0; i < labels; i++) *weight++ = m->sample_loss ? 1.0f / (float)labels : 1.0f;
+    }
+}
+
 oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale) {
     struct oc_vlm_rows *r = &m->rows;
     oc_compute *c = m->compute;
@@ -294,12 +305,14 @@ oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale) {
             r->label_row[n] = i;
             r->target[n++] = b->label[i];
         }
+    weigh_rows(m, b);
     norm_rows(m, x, r->label_row, n);
     float *d_head = backward ? oc_params_grad(&m->params, m->head.weight) : NULL;
     c->ops.linear_xent(c, r->loss, r->correct, backward ? r->d_normed : NULL, d_head, r->normed, r->target,
-                       m->head.matrix, n, backward ? scale : 0);
+                       m->sample_loss ? r->weight : NULL, m->head.matrix, n, backward ? scale : 0);
     for (int i = 0; i < n; i++) {
-        loss.sum += (double)r->loss[i];
+        loss.sum += (double)r->weight[i] * (double)r->loss[i];
+        loss.weight += (double)r->weight[i];
         loss.correct += r->correct[i];
     }
     loss.n = n;

@@ -24,6 +24,7 @@ typedef struct oc_vlm {
     oc_linear head;  /* [V, C]; the embedding table where tied */
     int embed, norm; /* parameter rows */
     bool train[OC_PART_COUNT];
+    bool sample_loss; /* a labelled row weighs 1 / (labels of its sequence) instead of 1; set freely between passes */
     int recomputed
         [OC_PART_COUNT]; /* layers whose activations are made again in the backward pass (layers.h); set freely
                                     * between passes, before oc_vlm_reserve. The projector has no layers */
@@ -34,7 +35,7 @@ typedef struct oc_vlm {
         int n_visual, n_label;
         void *features, *visual, *d_visual, *d_feature_rows;
         void *labelled, *normed, *d_labelled, *d_normed, *dx;
-        float *rstd, *loss;
+        float *rstd, *loss, *weight;
         uint8_t *correct;
         bool visual_in_order; /* every image exactly once, in order: no gathering needed */
     } rows;
@@ -63,12 +64,13 @@ oc_status oc_vlm_reserve(oc_vlm *m, int tokens, int images, int blocks, int labe
 size_t oc_vlm_arena_bytes(const oc_vlm *m, int tokens, int images, int blocks, int labels, bool backward);
 
 typedef struct oc_loss {
-    double sum;     /* of -log p(label) over labelled rows */
+    double sum;     /* of weight * -log p(label) over labelled rows */
+    double weight;  /* sum of the weights: the labelled rows, or with sample_loss the sequences that have any */
     int n, correct; /* labelled rows, and how many had the label as the most probable token */
 } oc_loss;
 
 /* Forward over the batch (its lo, hi filled), loss, and if scale > 0 the gradient of scale * sum(loss), added to the
- * gradients of the trainable parts. With scale = 1 / (labels of the whole accumulated batch) micro-batches add up to the
+ * gradients of the trainable parts. With scale = 1 / (weight of the whole accumulated batch) micro-batches add up to the
  * gradient of the undivided batch. */
 oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale);
 

@@ -178,6 +178,8 @@ static const oc_setting stage_table[] = {
          "an image's samples go into one batch together; the image is encoded once"),
     INT(oc_recipe_stage, "captions_per_image", captions_per_image, "0..1000", "0",
         "with group_by_image: samples drawn of each image; 0: all"),
+    WORD(oc_recipe_stage, "loss", loss, "token|sample", "token",
+         "what weighs alike; sample: a short answer as much as a long caption, which a mixture of both needs"),
     NUM(oc_recipe_stage, "token_drop", token_drop, "0..0.9", "0",
         "part of the answer's input tokens that is hidden, so that the picture counts more"),
     NUM(oc_recipe_stage, "ema", ema, "0..0.99999", "0", "decay of averaged weights, which are then saved; 0: off"),

@@ -157,6 +157,7 @@ typedef struct oc_recipe_stage {
     int max_length, captions_per_image; /* captions_per_image 0: all */
     bool system_prompt, group_by_image;
     double token_drop;
+    enum { OC_RECIPE_LOSS_TOKEN, OC_RECIPE_LOSS_SAMPLE } loss; /* what weighs alike */
     double ema;                 /* decay of the averaged weights, 0: off */
     oc_list datasets;           /* of oc_recipe_dataset */
     int save_every, eval_every; /* steps; 0: at the end only */

@@ -45,6 +45,7 @@ void oc_stage_prepare(oc_stage_run *s) {
     s->m->cfg.mask = s->mask; /* remembered with the model: this is how it was trained last */
     s->m->cfg.template = st->chat_template == OC_RECIPE_TEMPLATE_PLAIN ? OC_TEMPLATE_PLAIN : OC_TEMPLATE_CHAT;
     s->m->cfg.no_system = !st->system_prompt;
+    s->m->sample_loss = st->loss == OC_RECIPE_LOSS_SAMPLE;
 }
 
 oc_status oc_stage_open_loader(oc_stage_run *s, oc_error *err) {
@@ -169,6 +170,7 @@ static oc_status micro_step(oc_stage_run *s, oc_batch *b, int micro, oc_loss *su
     sum->sum += l.sum;
     sum->correct += l.correct;
     sum->n += l.n;
+    sum->weight += l.weight;
     oc_trace_add(s->run->trace, &(oc_trace_event){.name = "loss and gradients",
                                                   .category = "train",
                                                   .dims = "tokens sequences images labels",
@@ -194,11 +196,11 @@ static oc_status batch_step(void *ctx, oc_step_result *r, oc_error *err) {
         oc_loader_release(s->loader, b);
         OC_TRY(st);
     } while (s->pos.data.cursor % s->stage->batch != 0); /* 0 at the end of an epoch */
-    double labels = (double)OC_MAX(sum.n, 1);
+    double weight = fmax(sum.weight, 1e-9);
     r->labels = sum.n;
-    r->loss = sum.sum / labels;
-    r->accuracy = (double)sum.correct / labels;
-    r->grad_scale = 1 / labels;
+    r->loss = sum.sum / weight;
+    r->accuracy = (double)sum.correct / (double)OC_MAX(sum.n, 1);
+    r->grad_scale = 1 / weight;
     return OC_OK;
 }
 

@@ -281,10 +281,10 @@ static void edges(ctx *x) {
     ops->linear_fwd(x->c, NULL, ROWS, NULL, COLS, m, 0, &none);
     ops->linear_bwd_x(x->c, NULL, COLS, NULL, ROWS, m, 0, true);
     ops->linear_bwd_w(x->c, w, w, NULL, ROWS, NULL, COLS, x->t, 0, ROWS, COLS);
-    ops->linear_xent(x->c, NULL, NULL, NULL, NULL, NULL, NULL, m, 0, 1.0f);
+    ops->linear_xent(x->c, NULL, NULL, NULL, NULL, NULL, NULL, NULL, m, 0, 1.0f);
 
     /* All logits equal: the first is the argmax, the loss log V. */
-    ops->linear_xent(x->c, loss, correct, dx, NULL, in, target, m, N, 1.0f);
+    ops->linear_xent(x->c, loss, correct, dx, NULL, in, target, NULL, m, N, 1.0f);
     for (int i = 0; i < N; i++) {
         assert_true(fabs((double)loss[i] - log(ROWS)) < 1e-5);
         assert_int_equal(correct[i], target[i] == 0);
@@ -293,7 +293,7 @@ static void edges(ctx *x) {
     put(in, 2 * COLS + 5, x->t, NAN);
     for (int i = 0; i < ROWS * COLS; i++) w[i] = 0.01f * (float)(i % 13);
     ops->matrix_changed(x->c, m);
-    ops->linear_xent(x->c, loss, NULL, dx, NULL, in, target, m, N, 1.0f);
+    ops->linear_xent(x->c, loss, NULL, dx, NULL, in, target, NULL, m, N, 1.0f);
     for (int i = 0; i < N; i++) assert_int_equal(isnan(loss[i]) != 0, i == 2);
     ops->matrix_free(x->c, m);
     ops->matrix_free(x->c, NULL);
@@ -316,8 +316,8 @@ static void chunks(ctx *x) {
     float *loss = take(N * 4), *loss_ref = take(N * 4), *dw = take(V * C * 4), *dw_ref = take(V * C * 4);
     void *dx = take(N * C * 4), *dx_ref = take(N * C * 4);
     uint8_t correct[N], correct_ref[N];
-    x->c->ops.linear_xent(x->c, loss, correct, dx, dw, in, target, m, N, 0.5f);
-    x->ref->ops.linear_xent(x->ref, loss_ref, correct_ref, dx_ref, dw_ref, in, target, ref, N, 0.5f);
+    x->c->ops.linear_xent(x->c, loss, correct, dx, dw, in, target, NULL, m, N, 0.5f);
+    x->ref->ops.linear_xent(x->ref, loss_ref, correct_ref, dx_ref, dw_ref, in, target, NULL, ref, N, 0.5f);
     snprintf(x->shape, sizeof x->shape, "%d rows", N);
     same_flat(x, "loss", loss, loss_ref, N, OC_F32, TOL_F32, 1.0);
     same_flat(x, "dx", dx, dx_ref, N * C, x->t, tolerance(x->t), 0.1);

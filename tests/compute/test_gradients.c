@@ -94,13 +94,16 @@ static void xent(ctx *x) {
     const oc_matrix_desc d = {.w = w, .w_type = x->t, .t = x->t, .rows = V, .cols = C};
     oc_matrix *m = x->c->ops.matrix_create(x->c, &d);
     float loss[N], scale = 1.75f, *dy = take(N * 4); /* the objective is scale * the sum of the losses */
-    for (int i = 0; i < N; i++) dy[i] = scale;
-    void *dx = normal(x, N * C, 1.0);
-    float *dw = normal_f32(x, V * C, 0.1), *before = copy_of(dw, V * C, OC_F32);
-    x->c->ops.linear_xent(x->c, loss, NULL, dx, dw, in, target, m, N, scale);
-    check_forward(x, "linear_xent loss", &p, loss, OC_F32);
-    check_gradient(x, "linear_xent dx", &p, 0, dy, OC_F32, dx, x->t, NULL);
-    check_gradient(x, "linear_xent dw", &p, 1, dy, OC_F32, dw, OC_F32, before);
+    static const float weight[N] = {1, 0.5f, 0, 2, 0.25f, 1};
+    for (int weighted = 0; weighted < 2; weighted++) {
+        for (int i = 0; i < N; i++) dy[i] = weighted ? scale * weight[i] : scale;
+        void *dx = normal(x, N * C, 1.0);
+        float *dw = normal_f32(x, V * C, 0.1), *before = copy_of(dw, V * C, OC_F32);
+        x->c->ops.linear_xent(x->c, loss, NULL, dx, dw, in, target, weighted ? weight : NULL, m, N, scale);
+        check_forward(x, "linear_xent loss", &p, loss, OC_F32);
+        check_gradient(x, "linear_xent dx", &p, 0, dy, OC_F32, dx, x->t, NULL);
+        check_gradient(x, "linear_xent dw", &p, 1, dy, OC_F32, dw, OC_F32, before);
+    }
     x->c->ops.matrix_free(x->c, m);
 }
 

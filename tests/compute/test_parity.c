@@ -475,7 +475,7 @@ static void no_rows(ctx *x) {
     ops->linear_fwd(x->c, a, ROWS, in, C, m, 0, &(oc_epilogue){.bias = w, .act = OC_ACT_GELU_TANH});
     ops->linear_bwd_x(x->c, a, C, in, ROWS, m, 0, true);
     ops->linear_bwd_w(x->c, f, f, in, ROWS, in, C, x->t, 0, ROWS, C);
-    ops->linear_xent(x->c, f, NULL, a, f, in, none, m, 0, 1.0f);
+    ops->linear_xent(x->c, f, NULL, a, f, in, none, NULL, m, 0, 1.0f);
     ops->matrix_free(x->c, m);
     const oc_attention at = {.NH = 2,
                              .NKV = 1,

@@ -150,12 +150,12 @@ static void changed(ctx *x) {
             if (round > 0) x->ref->ops.matrix_changed(x->ref, p.ref);
             x->c->ops.linear_fwd(x->c, y, ROWS, in, COLS, p.m, N, &none);
             x->c->ops.linear_bwd_x(x->c, dx, COLS, dy, ROWS, p.m, N, false);
-            x->c->ops.linear_xent(x->c, loss, NULL, dx2, NULL, in, target, p.m, N, 1.0f);
+            x->c->ops.linear_xent(x->c, loss, NULL, dx2, NULL, in, target, NULL, p.m, N, 1.0f);
             x->ref->ops.linear_fwd(x->ref, y_ref, ROWS, in, COLS, p.ref, N, &none);
             x->ref->ops.linear_bwd_x(x->ref, dx_ref, COLS, dy, ROWS, p.ref, N, false);
             same(x, "linear_fwd", y, y_ref, N, ROWS, ROWS, x->t, tolerance(x->t), 0.5);
             same(x, "linear_bwd_x", dx, dx_ref, N, COLS, COLS, x->t, tolerance(x->t), 0.5);
-            x->ref->ops.linear_xent(x->ref, loss_ref, NULL, dx_ref, NULL, in, target, p.ref, N, 1.0f);
+            x->ref->ops.linear_xent(x->ref, loss_ref, NULL, dx_ref, NULL, in, target, NULL, p.ref, N, 1.0f);
             same_flat(x, "linear_xent loss", loss, loss_ref, N, OC_F32, TOL_F32, 1.0);
             same(x, "linear_xent dx", dx2, dx_ref, N, COLS, COLS, x->t, tolerance(x->t), 0.1);
             if (round == 0)
@@ -259,7 +259,7 @@ static void check_xent(ctx *x, const xent *s) {
     double tol = x->t == OC_F32 ? TOL_F32 * fmax(1.0, s->logit_scale / 10) : TOL_BF16;
 
     void *dx_got = normal(x, nx, 1.0);
-    x->c->ops.linear_xent(x->c, loss_got, correct_got, dx_got, dw_got, in, target, p.m, s->n, scale);
+    x->c->ops.linear_xent(x->c, loss_got, correct_got, dx_got, dw_got, in, target, NULL, p.m, s->n, scale);
     same_flat(x, "linear_xent loss", loss_got, loss_f, n, OC_F32, TOL_F32, 1.0);
     same_flat(x, "linear_xent dx", dx_got, dx_want, nx, x->t, tol, size_dx);
     same_flat(x, "linear_xent dw", dw_got, dw_f, nw, OC_F32, tol, size_dw);
@@ -267,12 +267,12 @@ static void check_xent(ctx *x, const xent *s) {
 
     void *dx_only = normal(x, nx, 1.0);
     memset(loss_got, 0, n * sizeof *loss_got);
-    x->c->ops.linear_xent(x->c, loss_got, NULL, dx_only, NULL, in, target, p.m, s->n, scale);
+    x->c->ops.linear_xent(x->c, loss_got, NULL, dx_only, NULL, in, target, NULL, p.m, s->n, scale);
     same_flat(x, "linear_xent without dw: loss", loss_got, loss_f, n, OC_F32, TOL_F32, 1.0);
     same_flat(x, "linear_xent without dw: dx", dx_only, dx_want, nx, x->t, tol, size_dx);
 
     memset(loss_got, 0, n * sizeof *loss_got);
-    x->c->ops.linear_xent(x->c, loss_got, correct_got, NULL, NULL, in, target, p.m, s->n, scale);
+    x->c->ops.linear_xent(x->c, loss_got, correct_got, NULL, NULL, in, target, NULL, p.m, s->n, scale);
     same_flat(x, "linear_xent loss only", loss_got, loss_f, n, OC_F32, TOL_F32, 1.0);
     assert_memory_equal(correct_got, correct, n);
     matrix_release(x, &p);

@@ -103,6 +103,43 @@ static void packed_equals_one_by_one(void **state) {
         for (int mask = 0; mask < OC_MASK_COUNT; mask++) check_packed(v, (oc_mask)mask);
 }
 
+/* With sample_loss the packed gradient is the sum over the sequences of the gradients of their mean losses. */
+static void samples_weigh_alike(void **state) {
+    OC_UNUSED(state);
+    oc_config cfg = variant(0);
+    oc_compute *c;
+    oc_vlm m;
+    oc_error err;
+    oc_batch b;
+    small_compute(&c, "ref");
+    small_model(&m, c, &cfg, OC_F32, 3);
+    small_ok(oc_vlm_set_trainable(&m, SMALL_ALL, &err), &err);
+    float *sum[OC_PART_COUNT];
+    for (int p = 0; p < OC_PART_COUNT; p++) sum[p] = calloc(m.params.n[p], sizeof(float));
+    double mean = 0;
+    int least = 1000, most = 0;
+    for (int s = 0; s < SEQUENCES; s++) {
+        fill(&b, &cfg, s, s + 1);
+        oc_loss l = small_loss(&m, &b, OC_MASK_PREFIX, 0.05f / (float)b.n_labels);
+        assert_true(l.weight == l.n);
+        mean += l.sum / l.n;
+        least = OC_MIN(least, l.n), most = OC_MAX(most, l.n);
+        for (int p = 0; p < OC_PART_COUNT; p++)
+            for (size_t j = 0; j < m.params.n[p]; j++) sum[p][j] += m.params.g[p][j];
+        oc_batch_close(&b);
+    }
+    assert_true(least < most);
+    m.sample_loss = true;
+    fill(&b, &cfg, 0, SEQUENCES);
+    oc_loss packed = small_loss(&m, &b, OC_MASK_PREFIX, 0.05f);
+    assert_true(fabs(packed.weight - SEQUENCES) < 1e-5 && fabs(packed.sum / mean - 1) < 1e-6);
+    compare_gradients(&m, sum, 1e-5, "samples");
+    oc_batch_close(&b);
+    for (int p = 0; p < OC_PART_COUNT; p++) free(sum[p]);
+    oc_vlm_close(&m);
+    oc_compute_close(c);
+}
+
 /* ---- A picture shown several times --------------------------------------------------------------------------------- */
 
 /* Three questions about two pictures, the first picture twice; `shared`: encoded once. A third picture is never shown. */
@@ -311,7 +348,7 @@ static void the_plan_is_what_a_pass_takes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(packed_equals_one_by_one), cmocka_unit_test(a_picture_shown_twice),
+        cmocka_unit_test(packed_equals_one_by_one), cmocka_unit_test(samples_weigh_alike), cmocka_unit_test(a_picture_shown_twice),
         cmocka_unit_test(freezing_leaves_the_other_gradients), cmocka_unit_test(gradients_are_slopes),
         cmocka_unit_test(bf16_is_close_to_f32), cmocka_unit_test(the_plan_is_what_a_pass_takes),
     };

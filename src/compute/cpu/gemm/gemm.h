@@ -165,6 +165,6 @@ void oc_gemm_widen(oc_compute *c, float *y, const uint16_t *x, size_t ld, int ro
 /* ---- Entries of the table -------------------------------------------------------------------------- */
 
 void oc_gemm_linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x,
-                         const int32_t *target, oc_matrix *w, int n, float scale);
+                         const int32_t *target, const float *weight, oc_matrix *w, int n, float scale);
 
 #endif

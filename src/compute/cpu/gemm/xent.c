@@ -28,6 +28,7 @@ typedef struct chunk {
     int V, pieces, rows;
     oc_dtype t;
     const int32_t *target; /* [rows] */
+    const float *weight;   /* [rows], NULL: 1 */
     piece *piece;          /* [rows, pieces] */
     float *at_target;      /* [rows] logit of the target */
     bool *leads;           /* [rows] it is larger than all before it in its piece */
@@ -71,11 +72,12 @@ static double finish_row(const chunk *k, int row, uint8_t *correct) {
     double loss = largest - (double)k->at_target[row] + log(sum);
     if (!k->p) return loss;
 
+    const float scale = k->weight ? k->scale * k->weight[row] : k->scale;
     for (int i = 0; i < k->pieces; i++) {
-        float factor = (float)(exp((double)q[i].max - largest) / sum) * k->scale;
+        float factor = (float)(exp((double)q[i].max - largest) / sum) * scale;
         k->softmax->scale(element(k, row, i * PIECE), k->t, OC_MIN(PIECE, k->V - i * PIECE), factor);
     }
-    float d = (float)expm1(-loss) * k->scale; /* (softmax - 1) * scale */
+    float d = (float)expm1(-loss) * scale; /* (softmax - 1) * scale */
     if (k->t == OC_F32)
         *(float *)(void *)element(k, row, k->target[row]) = d;
     else
@@ -145,7 +147,7 @@ static int chunk_rows(int V, oc_dtype t) {
 }
 
 void oc_gemm_linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x,
-                         const int32_t *target, oc_matrix *w, int n, float scale) {
+                         const int32_t *target, const float *weight, oc_matrix *w, int n, float scale) {
     int V = w->d.rows;
     size_t size = oc_dtype_size(w->d.t), row_bytes = (size_t)w->d.cols * size;
     int most = OC_MIN(chunk_rows(V, w->d.t), n);
@@ -165,6 +167,7 @@ void oc_gemm_linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx,
         const void *xi = (const char *)x + (size_t)i * row_bytes;
         k.rows = OC_MIN(most, n - i);
         k.target = target + i;
+        k.weight = weight ? weight + i : NULL;
         project(c, &k, xi, w);
 #pragma omp parallel for num_threads(c->threads)
         for (int r = 0; r < k.rows; r++)

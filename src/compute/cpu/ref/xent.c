@@ -68,7 +68,7 @@ static void grad_w(const oc_compute *c, float *dw, const row *r) {
 }
 
 static void linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x,
-                        const int32_t *target, oc_matrix *m, int n, float scale) {
+                        const int32_t *target, const float *weight, oc_matrix *m, int n, float scale) {
     row r = {.w = oc_ref_matrix(m), .x = x};
     int V = r.w->rows;
     r.z = oc_compute_scratch(c, -1, (size_t)V * sizeof *r.z);
@@ -80,8 +80,9 @@ static void linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, 
         loss[i] = (float)(lse - (double)r.z[target[i]]);
         if (correct) correct[i] = best == target[i];
         if (!dx) continue;
+        const double d = (double)scale * (weight ? (double)weight[i] : 1);
         for (int v = 0; v < V; v++)
-            r.z[v] = (float)((exp((double)r.z[v] - lse) - (v == target[i])) * (double)scale);
+            r.z[v] = (float)((exp((double)r.z[v] - lse) - (v == target[i])) * d);
         grad_x(c, dx, &r);
         if (dw) grad_w(c, dw, &r);
     }
