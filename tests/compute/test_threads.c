@@ -44,7 +44,7 @@ static void run_linear(ctx *x, results *out) {
     ops->linear_bwd_w(x->c, dw, db, dy, ROWS, in, C, x->t, N, ROWS, C);
     float *loss = result(x, out, "linear_xent loss", N, OC_F32),
           *dh = result(x, out, "linear_xent dw", V * C, OC_F32);
-    ops->linear_xent(x->c, loss, NULL, result(x, out, "linear_xent dx", N * C, x->t), dh, in, target, h, N,
+    ops->linear_xent(x->c, loss, NULL, result(x, out, "linear_xent dx", N * C, x->t), dh, in, target, NULL, h, N,
                      0.5f);
     ops->matrix_free(x->c, m);
     ops->matrix_free(x->c, h);
