@@ -213,6 +213,7 @@ def main():
         print(rows[-1], flush=True)
         failed |= max(d[:50]) > 1e-3 or max(d) > 1e-2
     if a.docs:
+        a.docs.mkdir(parents=True, exist_ok=True)
         (a.docs / "learning_curves.svg").write_text(svg(curves, a.steps))
         (a.docs / "learning_curves.md").write_text(
             "# Learning curves against PyTorch\n\nThe same small model (three layers of 64 in both towers), from the same weights, on the same batches, "
