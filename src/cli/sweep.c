@@ -69,15 +69,12 @@ static const char *const task_word[] = {"caption", "vqa"};
 /* ---- 1. Folders and definitions ---------------------------------------------------------------------------------- */
 
 __attribute__((format(printf, 2, 4))) static oc_status path_of(char **out, const char *fmt, oc_error *err, ...) {
-    oc_strbuf b = {0};
     char text[4096];
     va_list ap;
     va_start(ap, err);
     const int n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    oc_strbuf_puts(&b, text);
-    *out = b.failed || n >= (int)sizeof text ? NULL : oc_strdup(text);
-    oc_strbuf_free(&b);
+    *out = n < (int)sizeof text ? oc_strdup(text) : NULL;
     return *out ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for a path (or one that is too long)");
 }
 

@@ -224,25 +224,16 @@ const char *oc_cell_ask_name(int kind) {
     return name[kind];
 }
 
-int oc_cells_questions(const oc_cells *c, oc_rng *rng, oc_scene_question *out, int max) {
+static bool ask_kind(void *ctx, oc_scene_question *q) {
     static bool (*const build[OC_CELL_ASK_COUNT])(asking *) = {ask_yesno, ask_what, ask_where,  ask_how_many,
-                                                               ask_stain, ask_size, ask_nucleus};
-    uint32_t order[OC_CELL_ASK_COUNT + 2];
-    for (uint32_t k = 0; k < OC_COUNT(order); k++) order[k] = k < OC_CELL_ASK_COUNT ? k : OC_CELL_ASK_YESNO;
-    oc_rng_shuffle_u32(rng, order, OC_COUNT(order));
-    int n = 0;
-    for (size_t k = 0; k < OC_COUNT(order) && n < max; k++) {
-        for (int attempt = 0; attempt < 24; attempt++) {
-            out[n] = (oc_scene_question){.kind = (int)order[k]};
-            if (!build[order[k]](&(asking){c, rng, &out[n]})) continue;
-            int same = 0;
-            while (same < n && strcmp(out[same].question, out[n].question) != 0) same++;
-            if (same < n) continue;
-            n++;
-            break;
-        }
-    }
-    return n;
+                                                              ask_stain, ask_size, ask_nucleus};
+    asking *a = ctx;
+    a->q = q;
+    return build[q->kind](a);
+}
+
+int oc_cells_questions(const oc_cells *c, oc_rng *rng, oc_scene_question *out, int max) {
+    return oc_scene_ask_all(out, max, rng, OC_CELL_ASK_COUNT, 2, ask_kind, &(asking){.c = c, .rng = rng});
 }
 
 int oc_cells_places(const oc_cells *c, oc_scene_question *out, int max) {

@@ -355,26 +355,41 @@ static bool ask_background(asking *a) {
 
 /* --- All of them --------------------------------------------------------------------------------------------------- */
 
-int oc_scene_questions(const oc_scene *s, oc_rng *rng, oc_scene_question *out, int max) {
-    static bool (*const build[OC_ASK_COUNT_KINDS])(asking *) = {ask_yesno, ask_count, ask_color, ask_shape, ask_size,
-                                                               ask_relation, ask_spatial, ask_background};
-    uint32_t order[OC_ASK_COUNT_KINDS + 1];
-    for (uint32_t k = 0; k < OC_COUNT(order); k++) order[k] = k; /* the last one is a second yes/no */
-    oc_rng_shuffle_u32(rng, order, OC_COUNT(order));
+static bool is_among(const oc_scene_question *q, const oc_scene_question *list, int n) {
+    for (int i = 0; i < n; i++)
+        if (!strcmp(list[i].question, q->question)) return true;
+    return false;
+}
+
+int oc_scene_ask_all(oc_scene_question *out, int max, oc_rng *rng, int kinds, int more,
+                     bool (*ask)(void *ctx, oc_scene_question *q), void *ctx) {
+    enum { MAX_KINDS = 16, ATTEMPTS = 24 };
+    uint32_t order[MAX_KINDS];
+    const int wanted = kinds + more;
     int n = 0;
-    for (size_t k = 0; k < OC_COUNT(order) && n < max; k++) {
-        const oc_ask kind = (oc_ask)(order[k] % OC_ASK_COUNT_KINDS);
-        for (int attempt = 0; attempt < 24; attempt++) {
-            out[n] = (oc_scene_question){.kind = kind};
-            if (!build[kind](&(asking){s, rng, &out[n]})) continue;
-            int same = 0;
-            while (same < n && strcmp(out[same].question, out[n].question) != 0) same++;
-            if (same < n) continue;
+    OC_ASSERT(wanted <= MAX_KINDS);
+    for (int k = 0; k < wanted; k++) order[k] = (uint32_t)(k < kinds ? k : 0);
+    oc_rng_shuffle_u32(rng, order, (size_t)wanted);
+    for (int k = 0; k < wanted && n < max; k++)
+        for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
+            out[n] = (oc_scene_question){.kind = (int)order[k]};
+            if (!ask(ctx, &out[n]) || is_among(&out[n], out, n)) continue;
             n++;
             break;
         }
-    }
     return n;
+}
+
+static bool ask_kind(void *ctx, oc_scene_question *q) {
+    static bool (*const build[OC_ASK_COUNT_KINDS])(asking *) = {ask_yesno, ask_count, ask_color, ask_shape, ask_size,
+                                                               ask_relation, ask_spatial, ask_background};
+    asking *a = ctx;
+    a->q = q;
+    return build[q->kind](a);
+}
+
+int oc_scene_questions(const oc_scene *s, oc_rng *rng, oc_scene_question *out, int max) {
+    return oc_scene_ask_all(out, max, rng, OC_ASK_COUNT_KINDS, 1, ask_kind, &(asking){.s = s, .rng = rng});
 }
 
 int oc_scene_places(const oc_scene *s, oc_scene_question *out, int max) {

@@ -1,4 +1,5 @@
-/* Writes a data set of synthetic scenes (or smears, see data/cells.h) into a folder, in the formats that the rest of the program reads:
+/* Writes a data set of synthetic scenes (or smears, see data/cells.h) into a folder, in the formats that the rest of the
+ * program reads:
  *
  *   images/000000.png ...     or, packed, images-000000.tar ... with NNNNNN.png and NNNNNN.json side by side (WebDataset)
  *   recap.json, human.json    LLaVA conversations: one caption each, complete or human

@@ -23,6 +23,11 @@ float oc_outline_distance(const oc_outline *o, float x, float y);
 bool oc_scene_same(const oc_scene_object *a, const oc_scene_object *b);
 oc_relation oc_relation_inverse(oc_relation rel);
 
+/* Questions of the kinds 0 to kinds - 1 and `more` further ones of kind 0 (yes/no), in random order, none twice. ask makes
+ * one of the kind that q has; it fails when the description allows none, and is tried some times. Returns how many. */
+int oc_scene_ask_all(oc_scene_question *out, int max, oc_rng *rng, int kinds, int more,
+                     bool (*ask)(void *ctx, oc_scene_question *q), void *ctx);
+
 /* True with probability p. */
 static inline bool oc_scene_chance(oc_rng *rng, double p) { return oc_rng_uniform(rng) < p; }
 

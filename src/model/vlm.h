@@ -25,9 +25,9 @@ typedef struct oc_vlm {
     int embed, norm; /* parameter rows */
     bool train[OC_PART_COUNT];
     bool sample_loss; /* a labelled row weighs 1 / (labels of its sequence) instead of 1; set freely between passes */
-    int recomputed
-        [OC_PART_COUNT]; /* layers whose activations are made again in the backward pass (layers.h); set freely
-                                    * between passes, before oc_vlm_reserve. The projector has no layers */
+    /* Layers whose activations are made again in the backward pass (layers.h); set freely between passes, before
+     * oc_vlm_reserve. The projector has no layers. */
+    int recomputed[OC_PART_COUNT];
     oc_arena arena;
     oc_tap vision_tap, decoder_tap; /* for tests and pictures */
     struct oc_vlm_rows {            /* of the last pass, from the arena */

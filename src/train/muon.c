@@ -5,7 +5,7 @@
 
 oc_status oc_muon_open(oc_muon *s, size_t values, int side, oc_dtype t, oc_error *err) {
     *s = (oc_muon){.values = values, .side = side, .t = t};
-    size_t square = (size_t)side * (size_t)side, size = oc_dtype_size(t);
+    const size_t square = (size_t)side * (size_t)side, size = oc_dtype_size(t);
     struct {
         void *p;
         size_t bytes;
@@ -13,8 +13,10 @@ oc_status oc_muon_open(oc_muon *s, size_t values, int side, oc_dtype t, oc_error
         {&s->x, values * sizeof(float)},    {&s->y, values * sizeof(float)}, {&s->square, square * sizeof(float)},
         {&s->poly, square * sizeof(float)}, {&s->xt, values * size},         {&s->yt, values * size},
         {&s->square_t, square * size},      {&s->poly_t, square * size}};
+    const size_t n = t == OC_F32 ? 4 : OC_COUNT(all); /* the first four hold float32, which then are operands too */
     oc_status st = OC_OK;
-    for (size_t i = 0; i < OC_COUNT(all); i++) OC_GO(oc_alloc_for(all[i].p, all[i].bytes, "Muon's update", err));
+    for (size_t i = 0; i < n; i++)
+        OC_GO(oc_alloc_for(all[i].p, all[i].bytes, "Muon's update", err));
 done:
     if (st != OC_OK) oc_muon_close(s);
     return st;

@@ -11,8 +11,8 @@ typedef struct oc_muon {
     size_t values;
     int side;
     float *x, *y, *square, *poly; /* f32 [values], [values], [side, side], [side, side] */
-    void *xt, *yt;                /* the same in T, the operands of products: [values], [values] */
-    void *square_t, *poly_t;      /* T [side, side] */
+    /* Operands of products in T, [values], [values], [side, side], [side, side]; NULL where T is float32: the above serve. */
+    void *xt, *yt, *square_t, *poly_t;
     oc_dtype t;
 } oc_muon;
 
@@ -25,7 +25,8 @@ oc_status oc_muon_open(oc_muon *s, size_t values, int side, oc_dtype t, oc_error
 void oc_muon_close(oc_muon *s);
 
 /* w [rows, cols] -= lr (0.2 sqrt(max(rows, cols)) O + decay w), where O is the orthogonal factor of Nesterov's momentum
- * of g * grad_scale. m [rows, cols]: the momentum, kept between steps. Same result for every number of threads. */
+ * of g * grad_scale. m [rows, cols]: the momentum, kept between steps. Same result for every number of threads where that
+ * is so for the backend's products. */
 void oc_muon_update(oc_muon *s, oc_compute *c, float *w, float *m, const float *g, int rows, int cols,
                     const oc_muon_step *o);
 

@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "train/settings_rows.h"
 
-#define RECIPE_MAX_BYTES ((size_t)1 << 20)
 
 /* --- The tables: key, type, place, range or words, default, meaning -------------------------------------------------- */
 
@@ -179,7 +178,7 @@ static const oc_setting stage_table[] = {
     INT(oc_recipe_stage, "captions_per_image", captions_per_image, "0..1000", "0",
         "with group_by_image: samples drawn of each image; 0: all"),
     WORD(oc_recipe_stage, "loss", loss, "token|sample", "token",
-         "what weighs alike; sample: a short answer as much as a long caption, which a mixture of both needs"),
+         "what weighs alike in the loss; sample: a short answer as much as a long caption"),
     NUM(oc_recipe_stage, "token_drop", token_drop, "0..0.9", "0",
         "part of the answer's input tokens that is hidden, so that the picture counts more"),
     NUM(oc_recipe_stage, "ema", ema, "0..0.99999", "0", "decay of averaged weights, which are then saved; 0: off"),
@@ -417,15 +416,7 @@ static oc_status check_recipe(oc_recipe *r, oc_error *err) {
 
 oc_status oc_recipe_parse(oc_recipe *recipe, const char *text, size_t len, const char *path, const char *const *vars,
                           int n_vars, oc_error *err) {
-    memset(recipe, 0, sizeof *recipe);
-    if (len > RECIPE_MAX_BYTES) return oc_fail(err, OC_ERR_FORMAT, "%s: larger than the limit of 1 MiB", path);
-    char *dir = oc_path_dir(path);
-    oc_status st = OC_OK;
-    if (!dir)
-        st = oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
-    else
-        st = oc_settings_read(recipe_table, recipe, sizeof *recipe, text, len, path, dir, vars, n_vars, err);
-    oc_free(dir);
+    oc_status st = oc_settings_read(recipe_table, recipe, sizeof *recipe, text, len, path, vars, n_vars, err);
     if (st != OC_OK) return st;
     recipe->path = oc_strdup(path);
     st = recipe->path ? check_recipe(recipe, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
@@ -437,7 +428,7 @@ oc_status oc_recipe_open(oc_recipe *recipe, const char *path, const char *const 
     char *text;
     size_t len;
     memset(recipe, 0, sizeof *recipe);
-    OC_TRY(oc_file_read(&text, &len, path, RECIPE_MAX_BYTES, err));
+    OC_TRY(oc_file_read(&text, &len, path, OC_SETTINGS_MAX_BYTES, err));
     oc_status st = oc_recipe_parse(recipe, text, len, path, vars, n_vars, err);
     oc_free(text);
     return st;

@@ -489,11 +489,10 @@ static oc_status read_document(reader *r, const oc_setting *table, void *out, co
     return check_used(r);
 }
 
-oc_status oc_settings_read(const oc_setting *table, void *out, size_t out_size, const char *text, size_t len,
-                           const char *name, const char *dir, const char *const *vars, int n_vars, oc_error *err) {
+static oc_status read_text(const oc_setting *table, void *out, const char *text, size_t len, const char *name,
+                           const char *dir, const char *const *vars, int n_vars, oc_error *err) {
     reader r = {.name = name, .dir = dir, .err = err, .path = {.max = 1 << 12}};
     yaml_parser_t parser;
-    memset(out, 0, out_size);
     OC_TRY(check_depth(&r, text, len));
     if (!yaml_parser_initialize(&parser)) return fail_memory(&r);
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
@@ -510,6 +509,18 @@ oc_status oc_settings_read(const oc_setting *table, void *out, size_t out_size, 
         oc_free(r.var[i].value);
     }
     oc_strbuf_free(&r.path);
+    return st;
+}
+
+oc_status oc_settings_read(const oc_setting *table, void *out, size_t out_size, const char *text, size_t len,
+                           const char *path, const char *const *vars, int n_vars, oc_error *err) {
+    memset(out, 0, out_size);
+    if (len > OC_SETTINGS_MAX_BYTES)
+        return oc_fail(err, OC_ERR_FORMAT, "%s: larger than the limit of 1 MiB", path);
+    char *dir = oc_path_dir(path);
+    if (!dir) return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
+    oc_status st = read_text(table, out, text, len, path, dir, vars, n_vars, err);
+    oc_free(dir);
     if (st != OC_OK) oc_settings_free(table, out);
     return st;
 }

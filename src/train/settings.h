@@ -55,10 +55,13 @@ struct oc_setting {
     const char *help;
 };
 
-/* Reads YAML text. name stands for the file in messages, dir is its folder. vars[n_vars] are "name=value". The
- * structure at out, zeroed first, owns what it points to until oc_settings_free; on failure it is left empty. */
+enum { OC_SETTINGS_MAX_BYTES = 1 << 20 };
+
+/* Reads YAML text of at most OC_SETTINGS_MAX_BYTES. path stands for the file in messages, and relative paths in the text
+ * begin at its folder. vars[n_vars] are "name=value". The structure at out, zeroed first, owns what it points to until
+ * oc_settings_free; on failure it is left empty. */
 oc_status oc_settings_read(const oc_setting *table, void *out, size_t out_size, const char *text, size_t len,
-                           const char *name, const char *dir, const char *const *vars, int n_vars, oc_error *err);
+                           const char *path, const char *const *vars, int n_vars, oc_error *err);
 void oc_settings_free(const oc_setting *table, void *out);
 
 /* Adds the reference of a table in Markdown: a section per mapping with its keys, types, defaults and help. */

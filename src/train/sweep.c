@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "train/settings_rows.h"
 
-#define SWEEP_MAX_BYTES ((size_t)1 << 20)
 enum { MAX_COMMAND_WORDS = 256, MAX_RUNS = 100000 };
 
 /* --- The tables: key, type, place, range or words, default, meaning ----------------------------------------------- */
@@ -302,12 +301,7 @@ oc_status oc_sweep_words(char ***word, int *n, const char *command, oc_error *er
 
 oc_status oc_sweep_parse(oc_sweep *s, const char *text, size_t len, const char *path, const char *const *vars,
                          int n_vars, oc_error *err) {
-    memset(s, 0, sizeof *s);
-    if (len > SWEEP_MAX_BYTES) return oc_fail(err, OC_ERR_FORMAT, "%s: larger than the limit of 1 MiB", path);
-    char *dir = oc_path_dir(path);
-    oc_status st = dir ? oc_settings_read(sweep_table, s, sizeof *s, text, len, path, dir, vars, n_vars, err)
-                       : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
-    oc_free(dir);
+    oc_status st = oc_settings_read(sweep_table, s, sizeof *s, text, len, path, vars, n_vars, err);
     if (st != OC_OK) return st;
     s->path = oc_strdup(path);
     st = s->path ? check_sweep(s, err) : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
@@ -319,7 +313,7 @@ oc_status oc_sweep_open(oc_sweep *s, const char *path, const char *const *vars, 
     char *text;
     size_t len;
     memset(s, 0, sizeof *s);
-    OC_TRY(oc_file_read(&text, &len, path, SWEEP_MAX_BYTES, err));
+    OC_TRY(oc_file_read(&text, &len, path, OC_SETTINGS_MAX_BYTES, err));
     oc_status st = oc_sweep_parse(s, text, len, path, vars, n_vars, err);
     oc_free(text);
     return st;

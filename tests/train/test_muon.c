@@ -185,9 +185,27 @@ static void matrices_are_muon_s_and_the_rest_is_adamw_s(void **state) {
     oc_compute_close(c);
 }
 
+static void bf16_state_is_refused(void **state) {
+    OC_UNUSED(state);
+    oc_config cfg = small_config();
+    oc_compute *c = open_compute(1);
+    for (int moments = 0; moments < 2; moments++) {
+        oc_vlm m;
+        oc_optimizer o = {.compute = c, .opt = {.rule = OC_RULE_MUON, .momentum = 0.95}};
+        small_model(&m, c, &cfg, OC_F32, 2);
+        oc_params_narrow(&m.params, !moments, moments);
+        small_ok(oc_vlm_set_trainable(&m, SMALL_ALL, &err), &err);
+        assert_int_equal(oc_optimizer_add_model(&o, &m, LR, NULL, false, &err), OC_ERR_ARG);
+        assert_non_null(strstr(err.msg, "muon needs float32 state"));
+        oc_optimizer_close(&o);
+        oc_vlm_close(&m);
+    }
+    oc_compute_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(singular_values_become_one), cmocka_unit_test(nothing_stays_nothing),
                                        cmocka_unit_test(threads_do_not_change_results), cmocka_unit_test(an_update_is_that_of_the_papers),
-                                       cmocka_unit_test(matrices_are_muon_s_and_the_rest_is_adamw_s)};
+                                       cmocka_unit_test(matrices_are_muon_s_and_the_rest_is_adamw_s), cmocka_unit_test(bf16_state_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

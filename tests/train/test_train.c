@@ -70,6 +70,13 @@ static void a_divided_batch_is_the_batch(void **state) {
     check_division("micro_batch: 2", &want, false);
     check_division("micro_batch: 3", &want, false);
     check_division("micro_batch: 8, max_tokens: 130", &want, false); /* batches that are closed early */
+    double by_token = want.line[0].loss;
+    run(RUN_HEAD RUN_NEW "stages:\n" STAGE("a", "epochs: 2, batch: 8, train: {vision: 1e-3, projector: 1e-3, lm: 1e-3}, micro_batch: 8, loss: sample"), "whole",
+        &(oc_train_options){.backend = "ref", .overwrite = true});
+    read_log(&want, "whole");
+    assert_true(want.line[0].loss != by_token); /* captions differ in length */
+    check_division("loss: sample, micro_batch: 2", &want, false);
+    check_division("loss: sample, micro_batch: 3", &want, false);
     remove_run("divided");
 }
 
