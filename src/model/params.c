@@ -191,9 +191,10 @@ static void free_role(void *role) { /* address of a pointer */
     memcpy(role, &p, sizeof p);
 }
 
-/* Matrices that oc_linear makes the gradient of: it adds pieces to bf16. The vocabulary's tables receive their gradients
- * from kernels that add to float32. */
-static bool may_be_narrow(const oc_param *r) { return r->decay && strcmp(r->name, "lm_head.weight"); }
+bool oc_param_is_inner_matrix(const oc_param *r) { return r->decay && strcmp(r->name, "lm_head.weight"); }
+
+/* Inner matrices' gradients are made by oc_linear, which adds pieces to bf16. The vocabulary's tables receive theirs from
+ * kernels that add to float32. */
 
 void oc_params_narrow(oc_params *p, bool gradients, bool moments) {
     p->narrow_gradients = gradients;
@@ -204,7 +205,7 @@ void oc_params_narrow(oc_params *p, bool gradients, bool moments) {
     for (int i = 0; i < p->count; i++) {
         oc_param *r = &p->row[i];
         const oc_param *before = i > 0 && p->row[i - 1].part == r->part ? r - 1 : NULL;
-        r->narrow = gradients && may_be_narrow(r);
+        r->narrow = gradients && oc_param_is_inner_matrix(r);
         r->g_offset = r->offset;
         if (!gradients) continue;
         size_t *n = r->narrow ? &p->n_g16[r->part] : &p->n_g[r->part];

@@ -59,6 +59,9 @@ void oc_params_close(oc_params *p);
 /* Fresh values by each row's init_std, truncated at two deviations; only the parts marked in `which`. */
 void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]);
 
+/* A matrix between layers: neither embeddings nor positions nor the vocabulary projection. */
+bool oc_param_is_inner_matrix(const oc_param *r);
+
 int oc_params_find(const oc_params *p, const char *canonical_name); /* row or -1 */
 float *oc_params_weight(const oc_params *p, int row);
 float *oc_params_grad(const oc_params *p, int row);      /* NULL when frozen, or in bf16 */

@@ -19,12 +19,6 @@ oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
     return OC_OK;
 }
 
-/* Embeddings, positions and the vocabulary projection keep AdamW, as Muon's authors advise. They say the same of the first
- * layer, but with the patch embedding under Muon too an encoder learns faster (docs/results/demo.md). */
-static bool is_muon_matrix(const oc_param *r) {
-    return r->n_dims >= 2 && r->decay && strcmp(r->name, "lm_head.weight");
-}
-
 /* Buffers for the largest matrix so far. */
 static oc_status open_muon(oc_optimizer *o, oc_dtype t, oc_error *err) {
     size_t values = o->muon.values;
@@ -46,7 +40,8 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
         if (!p->g[r->part] || (r->unused && !with_unused)) continue;
         oc_range *last = o->n_ranges ? &o->range[o->n_ranges - 1] : NULL;
         float *w = p->w[r->part] + r->offset;
-        bool matrix = o->opt.rule == OC_RULE_MUON && is_muon_matrix(r);
+        /* Muon's authors leave the first layer to AdamW too; under Muon an encoder learns faster (docs/results/demo.md). */
+        bool matrix = o->opt.rule == OC_RULE_MUON && oc_param_is_inner_matrix(r);
         if (!matrix && last && !last->rows && last->w + last->n == w && last->decay == r->decay &&
             !last->g16 == !r->narrow) {
             last->n += r->n;
