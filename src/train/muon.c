@@ -1,6 +1,7 @@
 #include "train/muon.h"
 
 #include <math.h>
+#include <omp.h>
 #include <string.h>
 
 oc_status oc_muon_open(oc_muon *s, size_t values, int side, oc_dtype t, oc_error *err) {
@@ -100,4 +101,81 @@ void oc_muon_update(oc_muon *s, oc_compute *c, float *w, float *m, const float *
     oc_muon_orthogonalize(s, c, u, u, rows, cols);
     const float step = o->lr * 0.2f * sqrtf((float)OC_MAX(rows, cols)), shrink = 1 - o->lr * o->decay;
     for (size_t i = 0; i < n; i++) w[i] = shrink * w[i] - step * u[i];
+}
+
+/* ---- Several matrices at once --------------------------------------------------------------------------------------- */
+
+typedef struct rehearsal {
+    oc_compute *c;
+    oc_muon *buffers;
+    const oc_muon_matrix *matrix;
+    int n;
+} rehearsal;
+
+/* Products take the memory that they work in at their first call. */
+static void rehearse(void *ctx) {
+    const rehearsal *r = ctx;
+    for (int i = 0; i < r->n; i++) {
+        const oc_muon_matrix *a = &r->matrix[i];
+        if (i > 0 && a->rows == a[-1].rows && a->cols == a[-1].cols) continue;
+        memset(r->buffers->y, 0, (size_t)a->rows * (size_t)a->cols * sizeof(float));
+        oc_muon_orthogonalize(r->buffers, r->c, r->buffers->y, r->buffers->y, a->rows, a->cols);
+    }
+}
+
+static oc_status open_member(oc_muon_team *t, size_t values, int side, const oc_muon_matrix *matrix, int n,
+                             oc_dtype type, oc_error *err) {
+    oc_compute **c = &t->compute[t->n];
+    OC_TRY(oc_compute_open(c, &(oc_compute_options){.threads = 1, .backend = t->all->ops.name}, err));
+    oc_muon *b = &t->buffers[t->n++];
+    if (t->n > 1) OC_TRY(oc_muon_open(b, values, side, type, err));
+    return oc_compute_try(*c, rehearse, &(rehearsal){*c, b, matrix, n}, err);
+}
+
+oc_status oc_muon_team_open(oc_muon_team *t, oc_compute *c, const oc_muon_matrix *matrix, int n, oc_dtype type,
+                            oc_error *err) {
+    enum { MOST_VALUES = 1 << 20 };
+    size_t values = 0;
+    int side = 0;
+    for (int i = 0; i < n; i++) {
+        values = OC_MAX(values, (size_t)matrix[i].rows * (size_t)matrix[i].cols);
+        side = OC_MAX(side, OC_MIN(matrix[i].rows, matrix[i].cols));
+    }
+    const int members = c->threads > 1 && values <= MOST_VALUES ? OC_MIN(c->threads, n) : 0;
+    *t = (oc_muon_team){.all = c};
+    oc_status st = OC_OK;
+    OC_GO(oc_alloc_for(&t->buffers, (size_t)OC_MAX(members, 1) * sizeof *t->buffers, "Muon's buffers", err));
+    memset(t->buffers, 0, (size_t)OC_MAX(members, 1) * sizeof *t->buffers);
+    OC_GO(oc_muon_open(&t->buffers[0], values, side, type, err));
+    if (!members) return OC_OK;
+    OC_GO(oc_alloc_for(&t->compute, (size_t)members * sizeof(oc_compute *), "Muon's threads", err));
+    memset(t->compute, 0, (size_t)members * sizeof(oc_compute *));
+    while (t->n < members) OC_GO(open_member(t, values, side, matrix, n, type, err));
+done:
+    if (st != OC_OK) oc_muon_team_close(t);
+    return st;
+}
+
+void oc_muon_team_close(oc_muon_team *t) {
+    for (int i = 0; t->buffers && i < OC_MAX(t->n, 1); i++) oc_muon_close(&t->buffers[i]);
+    for (int i = 0; t->compute && i < t->n; i++) oc_compute_close(t->compute[i]);
+    oc_free(t->buffers);
+    oc_free(t->compute);
+    *t = (oc_muon_team){0};
+}
+
+static void update_one(oc_muon *s, oc_compute *c, const oc_muon_matrix *a) {
+    oc_muon_update(s, c, a->w, a->m, a->g, a->rows, a->cols, &a->step);
+}
+
+void oc_muon_team_update(oc_muon_team *t, const oc_muon_matrix *matrix, int n) {
+    if (t->n == 0 || t->all->profile) {
+        for (int i = 0; i < n; i++) update_one(&t->buffers[0], t->all, &matrix[i]);
+        return;
+    }
+#pragma omp parallel for schedule(dynamic) num_threads(t->n)
+    for (int i = 0; i < n; i++) {
+        const int me = omp_get_thread_num();
+        update_one(&t->buffers[me], t->compute[me], &matrix[i]);
+    }
 }

@@ -20,6 +20,31 @@ typedef struct oc_muon_step {
     float lr, momentum, decay, grad_scale;
 } oc_muon_step;
 
+/* Who updates matrices side by side: threads that each take whole matrices, since products of a few hundred rows do not fill
+ * several threads. Members have a one-threaded compute each; where a matrix is large, or the compute is being
+ * profiled, one matrix after the other uses all threads instead. */
+typedef struct oc_muon_team {
+    oc_compute *all;       /* the caller's */
+    oc_compute **compute;  /* [n] */
+    oc_muon *buffers;      /* [n], at least one */
+    int n;                 /* members; 0: only one matrix after the other */
+} oc_muon_team;
+
+typedef struct oc_muon_matrix {
+    float *w, *m;
+    const float *g;
+    int rows, cols;
+    oc_muon_step step;
+} oc_muon_matrix;
+
+/* For these matrices (of which only the sizes matter here) and a type of products. OC_ERR_NOMEM leaves it closed; later
+ * updates of such matrices need no more memory. */
+oc_status oc_muon_team_open(oc_muon_team *t, oc_compute *c, const oc_muon_matrix *matrix, int n, oc_dtype type,
+                            oc_error *err);
+void oc_muon_team_close(oc_muon_team *t);
+/* oc_muon_update of each. The result does not depend on the number of members. */
+void oc_muon_team_update(oc_muon_team *t, const oc_muon_matrix *matrix, int n);
+
 /* T is the type in which products are computed. OC_ERR_NOMEM leaves it closed. */
 oc_status oc_muon_open(oc_muon *s, size_t values, int side, oc_dtype t, oc_error *err);
 void oc_muon_close(oc_muon *s);

@@ -19,17 +19,26 @@ oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
     return OC_OK;
 }
 
-/* Buffers for the largest matrix so far. */
+/* The matrices among the ranges so far, and who updates them. */
 static oc_status open_muon(oc_optimizer *o, oc_dtype t, oc_error *err) {
-    size_t values = o->muon.values;
-    int side = o->muon.side;
+    int n = 0;
+    for (int i = 0; i < o->n_ranges; i++) n += o->range[i].rows > 0;
+    if (n == o->n_matrices) return OC_OK;
+    oc_muon_matrix *matrix = oc_realloc(o->matrix, (size_t)o->n_matrices * sizeof *matrix, (size_t)n * sizeof *matrix);
+    if (matrix) o->matrix = matrix;
+    int *of = oc_realloc(o->matrix_range, (size_t)o->n_matrices * sizeof *of, (size_t)n * sizeof *of);
+    if (of) o->matrix_range = of;
+    if (!matrix || !of) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the optimizer");
+    o->n_matrices = 0;
     for (int i = 0; i < o->n_ranges; i++) {
         const oc_range *r = &o->range[i];
-        if (r->rows) values = OC_MAX(values, r->n), side = OC_MAX(side, OC_MIN(r->rows, r->cols));
+        if (!r->rows) continue;
+        o->matrix_range[o->n_matrices] = i;
+        o->matrix[o->n_matrices++] =
+            (oc_muon_matrix){.w = r->w, .m = r->m, .g = r->g, .rows = r->rows, .cols = r->cols};
     }
-    if (values == o->muon.values && side == o->muon.side) return OC_OK;
-    oc_muon_close(&o->muon);
-    return oc_muon_open(&o->muon, values, side, t, err);
+    oc_muon_team_close(&o->muon);
+    return oc_muon_team_open(&o->muon, o->compute, o->matrix, n, t, err);
 }
 
 oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT],
@@ -70,10 +79,14 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
 void oc_optimizer_close(oc_optimizer *o) {
     oc_free(o->range);
     oc_free(o->piece);
-    oc_muon_close(&o->muon);
+    oc_muon_team_close(&o->muon);
+    oc_free(o->matrix);
+    oc_free(o->matrix_range);
     o->range = NULL;
     o->piece = NULL;
-    o->n_ranges = o->capacity = 0;
+    o->matrix = NULL;
+    o->matrix_range = NULL;
+    o->n_ranges = o->capacity = o->n_matrices = 0;
 }
 
 static void update_ema(oc_optimizer *o) {
@@ -88,21 +101,27 @@ static void update_ema(oc_optimizer *o) {
     }
 }
 
+static float decay_of(const oc_optimizer *o, const oc_range *r) { return r->decay ? (float)o->opt.weight_decay : 0; }
+
+static void update_matrices(oc_optimizer *o, double factor, double grad_scale) {
+    for (int i = 0; i < o->n_matrices; i++) {
+        const oc_range *r = &o->range[o->matrix_range[i]];
+        o->matrix[i].step = (oc_muon_step){.lr = (float)(r->lr * factor),
+                                           .momentum = (float)o->opt.momentum,
+                                           .decay = decay_of(o, r),
+                                           .grad_scale = (float)grad_scale};
+    }
+    oc_muon_team_update(&o->muon, o->matrix, o->n_matrices);
+}
+
 static void update(oc_optimizer *o, int i, double lr, double grad_scale) {
     oc_compute *c = o->compute;
     const oc_range *r = &o->range[i];
-    float decay = r->decay ? (float)o->opt.weight_decay : 0;
-    if (r->rows) {
-        oc_muon_step s = {
-            .lr = (float)lr, .momentum = (float)o->opt.momentum, .decay = decay, .grad_scale = (float)grad_scale};
-        oc_muon_update(&o->muon, c, r->w, r->m, r->g, r->rows, r->cols, &s);
-        return;
-    }
     oc_adamw a = {.lr = (float)lr,
                   .beta1 = (float)o->opt.beta1,
                   .beta2 = (float)o->opt.beta2,
                   .eps = (float)o->opt.eps,
-                  .decay = decay,
+                  .decay = decay_of(o, r),
                   .grad_scale = (float)grad_scale,
                   .step = (int)o->step};
     if (oc_range_is_narrow(r))
@@ -122,8 +141,9 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale
         double clip = o->opt.clip > 0 ? fmin(1, o->opt.clip / (o->last_norm + 1e-6)) : 1;
         for (int i = 0; i < o->n_ranges; i++) {
             oc_range *r = &o->range[i];
-            update(o, i, r->lr * factor, clip * scale);
+            if (!r->rows) update(o, i, r->lr * factor, clip * scale);
         }
+        if (o->n_matrices) update_matrices(o, factor, clip * scale);
         if (o->opt.ema > 0) update_ema(o);
     } else {
         o->skipped++;

@@ -37,7 +37,9 @@ typedef struct oc_optimizer {
     int skipped_in_a_row;
     double last_norm;
     float *piece; /* where narrow ranges are widened; NULL without any */
-    oc_muon muon; /* buffers, where a range needs them */
+    oc_muon_team muon;
+    oc_muon_matrix *matrix; /* [n_matrices] those that Muon updates, and of each its range */
+    int *matrix_range, n_matrices;
 } oc_optimizer;
 
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err);

@@ -135,6 +135,61 @@ static void an_update_is_that_of_the_papers(void **state) {
     oc_compute_close(c);
 }
 
+/* Side by side or one after the other, and with however many members: the same bits. */
+static void a_team_changes_nothing(void **state) {
+    OC_UNUSED(state);
+    enum { MATRICES = 7 };
+    static const int size[MATRICES][2] = {{24, 24}, {24, 24}, {96, 32}, {130, 70}, {5, 64}, {8, 1}, {70, 130}};
+    float *w[MATRICES], *m[MATRICES], *g[MATRICES], *first[MATRICES] = {NULL};
+    for (int threads = 1; threads <= 4; threads++) {
+        oc_compute *c = open_compute(threads);
+        oc_muon_team team;
+        oc_muon_matrix matrix[MATRICES];
+        for (int i = 0; i < MATRICES; i++) {
+            const int rows = size[i][0], cols = size[i][1];
+            w[i] = random_matrix(rows, cols, 1 + (uint64_t)i, 0.1), g[i] = random_matrix(rows, cols, 20 + (uint64_t)i, 1);
+            m[i] = random_matrix(rows, cols, 40 + (uint64_t)i, 0.01);
+            matrix[i] = (oc_muon_matrix){.w = w[i], .m = m[i], .g = g[i], .rows = rows, .cols = cols,
+                                         .step = {.lr = 0.01f * (float)(i + 1), .momentum = 0.9f, .grad_scale = 0.5f}};
+        }
+        small_ok(oc_muon_team_open(&team, c, matrix, MATRICES, OC_F32, &err), &err);
+        assert_int_equal(team.n, threads == 1 ? 0 : threads);
+        for (int step = 0; step < 2; step++) oc_muon_team_update(&team, matrix, MATRICES);
+        oc_muon_team_close(&team);
+        oc_compute_close(c);
+        for (int i = 0; i < MATRICES; i++) {
+            if (first[i]) assert_memory_equal(first[i], w[i], (size_t)(size[i][0] * size[i][1]) * sizeof(float));
+            if (first[i]) free(w[i]);
+            else first[i] = w[i];
+            free(m[i]), free(g[i]);
+        }
+    }
+    for (int i = 0; i < MATRICES; i++) free(first[i]);
+}
+
+/* Every allocation may fail: an error then, nothing leaked, and nothing is left open. */
+static void a_team_without_memory(void **state) {
+    OC_UNUSED(state);
+    oc_compute *c = open_compute(2);
+    const oc_muon_matrix matrix[2] = {{.rows = 40, .cols = 24}, {.rows = 24, .cols = 24}};
+    int failures = 0;
+    for (long n = 0;; n++) {
+        oc_muon_team team;
+        oc_alloc_fail_after(n);
+        oc_status st = oc_muon_team_open(&team, c, matrix, 2, OC_F32, &err);
+        oc_alloc_fail_after(-1);
+        if (st == OC_OK) {
+            oc_muon_team_close(&team);
+            break;
+        }
+        assert_int_equal(st, OC_ERR_NOMEM);
+        assert_null(team.buffers);
+        failures++;
+    }
+    assert_true(failures > 8);
+    oc_compute_close(c);
+}
+
 /* ---- In the optimizer ---------------------------------------------------------------------------------------------- */
 
 static const double LR[OC_PART_COUNT] = {1e-3, 2e-3, 3e-3};
@@ -206,6 +261,7 @@ static void bf16_state_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(singular_values_become_one), cmocka_unit_test(nothing_stays_nothing),
                                        cmocka_unit_test(threads_do_not_change_results), cmocka_unit_test(an_update_is_that_of_the_papers),
+                                       cmocka_unit_test(a_team_changes_nothing), cmocka_unit_test(a_team_without_memory),
                                        cmocka_unit_test(matrices_are_muon_s_and_the_rest_is_adamw_s), cmocka_unit_test(bf16_state_is_refused)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
