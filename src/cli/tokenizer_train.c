@@ -33,7 +33,7 @@ typedef struct source {
     const char **texts; /* strings in element */
     size_t n_texts, next_text, capacity;
     const char *rest; /* of a text that holds <image> */
-    size_t count, bytes;
+    size_t count, bytes, roles;
 } source;
 
 static bool has_extension(const char *path, const char *extension) {
@@ -117,11 +117,17 @@ static void next_line(source *s, const char **text, size_t *len) {
 }
 
 /* A <image> in a text is a token of its own and never reaches the merges: what stands before and after it are two
- * texts. */
+ * texts. After each text comes the name of a role, which the chat template will write before it: in a small vocabulary it
+ * would else be spelled out in every sample. */
 static oc_status next_text(void *user, const char **text, size_t *len, oc_error *err) {
     source *s = user;
     if (oc_interrupted()) return oc_fail(err, OC_ERR_INTERRUPTED, "interrupted; nothing was written");
     *text = NULL;
+    if (!s->rest && s->roles < s->count) {
+        *text = s->roles++ % 2 ? "assistant" : "user";
+        *len = strlen(*text);
+        return OC_OK;
+    }
     if (s->rest) {
         *text = s->rest;
         *len = strlen(s->rest);

@@ -41,6 +41,11 @@ result=$("$program" tokenizer train --vocab-size 272 --lowercase --json --quiet 
 is "trained" "${result%%, \"bytes\"*}" '{"vocab_size": 272, "texts": 6'
 is "round trip" "$(echo '{"text": " two dogs<image>"}' | "$program" tokenize "$tmp/new/tok" | "$program" tokenize "$tmp/new/tok" --decode)" '{"text": " two dogs<image>"}'
 is "image token" "$(echo '{"text": "<image>"}' | "$program" tokenize "$tmp/new/tok")" '{"ids": [271]}'
+echo '[{"caption": "two dogs"}, {"caption": "two dogs"}, {"caption": "two dogs"}, {"caption": "two dogs"}]' >"$tmp/roles.json"
+"$program" tokenizer train --vocab-size 300 --quiet --out "$tmp/roles" "$tmp/roles.json" >/dev/null 2>&1
+for role in user assistant; do
+    is "$role is one token" "$(echo "{\"text\": \"$role\"}" | "$program" tokenize "$tmp/roles" | tr -cd ,)" ""
+done
 fails "too small" 2 "--vocab-size" "" "$program" tokenizer train --vocab-size 100 --out "$tmp/x" "$tmp/a.txt"
 fails "unknown file type" 1 ".jsonl files are read" "" "$program" tokenizer train --vocab-size 300 --out "$tmp/x" "$data"
 echo '[{"id": 1}]' >"$tmp/d.json"
