@@ -49,6 +49,19 @@ static void jitter(uint8_t *rgb, size_t pixels, double j, oc_rng *rng) {
     }
 }
 
+/* One mixture of the three colours for the whole picture, its weights uniform among all that add up to one, in place of a
+ * random part of the colour, most of the time nearly all of it: gray pictures and colourful ones are one domain. */
+static void grayscale(uint8_t *rgb, size_t pixels, oc_rng *rng) {
+    double a = oc_rng_uniform(rng), b = oc_rng_uniform(rng);
+    const float f[3] = {(float)fmin(a, b), (float)fabs(a - b), (float)(1 - fmax(a, b))};
+    const float u = (float)oc_rng_uniform(rng), keep = u * u;
+    for (size_t i = 0; i < pixels; i++) {
+        uint8_t *p = rgb + 3 * i;
+        const float gray = f[0] * p[0] + f[1] * p[1] + f[2] * p[2];
+        for (int c = 0; c < 3; c++) p[c] = to_byte(gray + keep * ((float)p[c] - gray));
+    }
+}
+
 oc_status oc_augment_pixels(float *out, const uint8_t *base, uint8_t *scratch, const oc_image_options *opt, oc_rng *rng,
                             oc_error *err) {
     const int S = opt->size, R = oc_augment_base_size(opt);
@@ -59,6 +72,8 @@ oc_status oc_augment_pixels(float *out, const uint8_t *base, uint8_t *scratch, c
     if (R == S) memcpy(scratch, base, 3 * pixels);
     else OC_TRY(oc_resize_bicubic(scratch, S, S, base, R, R, box, err));
     if (rng && opt->augment.jitter > 0) jitter(scratch, pixels, opt->augment.jitter, rng);
+    if (rng && opt->augment.grayscale > 0 && oc_rng_uniform(rng) < opt->augment.grayscale)
+        grayscale(scratch, pixels, rng);
     oc_image_to_pixels(out, scratch, S, opt->mean, opt->std, flip);
     return OC_OK;
 }

@@ -158,7 +158,8 @@ typedef struct workspace {
 } workspace;
 
 typedef struct unit_ref {
-    const oc_dataset *dataset;
+    const oc_source *source;
+    const oc_dataset *dataset; /* the source's */
     size_t index; /* sample, or group */
     uint32_t id;
 } unit_ref;
@@ -166,11 +167,14 @@ typedef struct unit_ref {
 static unit_ref unit_of(const oc_loader *l, uint32_t id) {
     int s = 0;
     while (id >= l->first[s + 1]) s++;
-    return (unit_ref){l->source[s].dataset, id - l->first[s], id};
+    return (unit_ref){&l->source[s], l->source[s].dataset, id - l->first[s], id};
 }
 
-static oc_status load_pixels(oc_loader *l, workspace *w, const oc_dataset *d, const char *name, float *out, oc_rng *rng,
-                             oc_error *err) {
+static oc_status load_pixels(oc_loader *l, workspace *w, const oc_source *source, const char *name, float *out,
+                             oc_rng *rng, oc_error *err) {
+    const oc_dataset *d = source->dataset;
+    oc_image_options image = l->opt.image;
+    image.augment.grayscale = OC_MAX(image.augment.grayscale, source->grayscale);
     size_t R = (size_t)oc_augment_base_size(&l->opt.image);
     const uint8_t *base = cache_find(l, d, name);
     if (!base) {
@@ -184,11 +188,11 @@ static oc_status load_pixels(oc_loader *l, workspace *w, const oc_dataset *d, co
         cache_add(l, d, name, w->base, 3 * R * R);
         base = w->base;
     }
-    return oc_augment_pixels(out, base, w->scratch, &l->opt.image, rng, err);
+    return oc_augment_pixels(out, base, w->scratch, &image, rng, err);
 }
 
 /* The pictures of one sample; those that the unit (whose pictures begin at `from`) already has are not loaded again. */
-static oc_status add_pictures(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_dataset *d,
+static oc_status add_pictures(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_source *source,
                               const oc_sample *s, int32_t *image, oc_rng *rng, oc_error *err) {
     size_t plane = 3 * (size_t)b->image_size * (size_t)b->image_size;
     for (int i = 0; i < s->n_images; i++) {
@@ -196,7 +200,7 @@ static oc_status add_pictures(oc_loader *l, workspace *w, oc_batch *b, int from,
         while (k < b->n_images && strcmp(w->shown[k - from], s->image[i])) k++;
         if (k == b->n_images) {
             OC_ASSERT(k < b->max_images);
-            OC_TRY(load_pixels(l, w, d, s->image[i], b->pixels + (size_t)k * plane, rng, err));
+            OC_TRY(load_pixels(l, w, source, s->image[i], b->pixels + (size_t)k * plane, rng, err));
             w->shown[b->n_images++ - from] = s->image[i];
         }
         image[i] = k;
@@ -215,20 +219,20 @@ static void drop_tokens(const oc_loader *l, const workspace *w, oc_batch *b, oc_
 }
 
 /* Adds one sequence. *fits becomes false, and nothing is added, when it is too long for what is left of the batch. */
-static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_dataset *d, size_t index,
+static oc_status add_sequence(oc_loader *l, workspace *w, oc_batch *b, int from, const oc_source *source, size_t index,
                               oc_rng *rng, bool *fits, oc_error *err) {
     int32_t image[MAX_SAMPLE_IMAGES];
     oc_sample s;
     bool cut;
     w->sample = index;
-    oc_dataset_sample(d, index, &s);
+    oc_dataset_sample(source->dataset, index, &s);
     OC_TRY(oc_sample_tokens(&s, &l->opt.text, &w->tokens, &cut, err));
     int n = (int)w->tokens.ids.len;
     *fits = n <= b->max_tokens - b->N;
     if (!*fits)
         return oc_fail(err, OC_ERR_ARG, "%d tokens, but max_tokens leaves room for %d; raise it", n,
                        b->max_tokens - b->N);
-    OC_TRY(add_pictures(l, w, b, from, d, &s, image, rng, err));
+    OC_TRY(add_pictures(l, w, b, from, source, &s, image, rng, err));
     bool added =
         oc_batch_append(b, w->tokens.ids.data, w->tokens.is_answer, n, l->opt.text.image_token, image, s.n_images);
     OC_ASSERT(added);
@@ -271,7 +275,7 @@ static oc_status add_unit(oc_loader *l, workspace *w, oc_batch *b, unit_ref u, i
     *fits = true;
     int k = draw_samples(l, u, w->pick, &rng);
     for (int i = 0; i < k && st == OC_OK; i++)
-        st = add_sequence(l, w, b, before.n_images, u.dataset, w->pick[i], &rng, fits, err);
+        st = add_sequence(l, w, b, before.n_images, u.source, w->pick[i], &rng, fits, err);
     if (st != OC_OK) {
         b->N = before.N, b->n_seq = before.n_seq, b->n_blocks = before.n_blocks;
         b->n_images = before.n_images, b->n_labels = before.n_labels;

@@ -15,6 +15,9 @@ typedef struct oc_augment {
     double crop_min;   /* random crop of at least this share of the area, then resized to S x S; 0 or 1: none */
     double flip;       /* probability of a horizontal mirror (captions with left and right forbid it) */
     double jitter;     /* brightness, contrast and saturation each by a factor in [1-j, 1+j] */
+    /* Probability of gray in place of colour, as black-and-white film sees it through a filter of random colour: what is
+     * learned then cannot hang on colours, nor on how bright each of them is. */
+    double grayscale;
 } oc_augment;
 
 typedef struct oc_image_options {
@@ -43,6 +46,7 @@ typedef struct oc_source {
     const oc_dataset *dataset;
     /* How often an epoch visits each of its samples: 1 once, 0.5 every second, 3 three times; at most 1000; 0 means 1. */
     double weight;
+    double grayscale; /* in place of the loader's image.augment.grayscale where it is more */
 } oc_source;
 
 typedef struct oc_loader_options {

@@ -81,6 +81,8 @@ static const oc_setting dataset_table[] = {
     TEXT(oc_recipe_dataset, "sampling", sampling_text, "all",
          "all, first:N, end:N or random:N; N may be a percentage (first:10%)"),
     NUM(oc_recipe_dataset, "weight", weight, "0.001..1000", "1", "how often an epoch goes through the samples"),
+    NUM(oc_recipe_dataset, "grayscale", grayscale, "0..1", "0",
+        "as data.augment.grayscale, for this set: what is learned from it cannot hang on colours"),
     TEXT(oc_recipe_dataset, "split", split, NULL, "karpathy: train (with restval), val or test; default: all"),
     BOOL(oc_recipe_dataset, "lowercase", lowercase, "false", "answers in lower case"),
     BOOL(oc_recipe_dataset, "fix_placeholders", fix_placeholders, "false",
@@ -92,6 +94,8 @@ static const oc_setting augment_table[] = {
     NUM(oc_recipe_augment, "flip", flip, "0..1", "0", "probability of mirroring; wrong for data with left and right"),
     NUM(oc_recipe_augment, "colour_jitter", colour_jitter, "0..1", "0",
         "strength of random brightness, contrast, saturation"),
+    NUM(oc_recipe_augment, "grayscale", grayscale, "0..1", "0",
+        "probability of gray in place of colour, seen through a filter of random colour"),
     {0}};
 
 static const oc_setting data_table[] = {

@@ -89,7 +89,7 @@ typedef struct oc_recipe_dataset {
     const char *prompt, *prompt_suffix, *types;
     const char *source;        /* where one gets it, for messages; may be NULL */
     const char *sampling_text; /* key "sampling": all, first:N, end:N, random:N or with N% */
-    double weight;
+    double weight, grayscale;
     const char *split;
     bool lowercase, fix_placeholders;
 
@@ -100,7 +100,7 @@ typedef struct oc_recipe_dataset {
 
 typedef struct oc_recipe_augment {
     int line;
-    double crop_min, flip, colour_jitter; /* 1, 0, 0: off */
+    double crop_min, flip, colour_jitter, grayscale; /* 1, 0, 0, 0: off */
 } oc_recipe_augment;
 
 typedef struct oc_recipe_data {

@@ -167,7 +167,7 @@ oc_status oc_mixture_open(oc_mixture *m, const oc_list *datasets, uint64_t seed,
     for (int i = 0; i < datasets->n && st == OC_OK; i++) {
         const oc_recipe_dataset *d = oc_recipe_dataset_at(datasets, i);
         st = open_dataset(&m->dataset[i], d, seed, err);
-        m->source[i] = (oc_source){.dataset = m->dataset[i], .weight = d->weight};
+        m->source[i] = (oc_source){.dataset = m->dataset[i], .weight = d->weight, .grayscale = d->grayscale};
         m->n = i + 1;
     }
     if (st != OC_OK) oc_mixture_close(m);
@@ -227,8 +227,10 @@ void oc_loader_defaults(oc_loader_options *lo, const oc_run *run, const oc_mixtu
     lo->image.aspect = cfg->aspect;
     memcpy(lo->image.mean, cfg->image_mean, sizeof lo->image.mean);
     memcpy(lo->image.std, cfg->image_std, sizeof lo->image.std);
-    lo->image.augment =
-        (oc_augment){.crop_min = d->augment.crop_min, .flip = d->augment.flip, .jitter = d->augment.colour_jitter};
+    lo->image.augment = (oc_augment){.crop_min = d->augment.crop_min,
+                                     .flip = d->augment.flip,
+                                     .jitter = d->augment.colour_jitter,
+                                     .grayscale = d->augment.grayscale};
     lo->text.tokenizer = run->tokenizer;
     lo->text.image_token = cfg->image_token;
     lo->text.eos_token = cfg->eos_token;

@@ -43,7 +43,7 @@ static void nothing_random(void **state) {
         assert_same(got, want);
         pixels_of(got, &opt, 7); /* a generator without anything to change */
         assert_same(got, want);
-        opt.augment = (oc_augment){.crop_min = 0.5, .flip = 1, .jitter = 0.5}; /* settings without a generator */
+        opt.augment = (oc_augment){.crop_min = 0.5, .flip = 1, .jitter = 0.5, .grayscale = 1}; /* settings without a generator */
         pixels_of(got, &opt, 0);
         assert_same(got, want);
         oc_image_close(&img);
@@ -144,6 +144,44 @@ static void jitter(void **state) {
     }
 }
 
+/* Every pixel goes the same part of the way to the same mixture of its colours: differences between its colours shrink by
+ * one factor, and what black and white are they stay. */
+static void grayscale(void **state) {
+    OC_UNUSED(state);
+    oc_image_options opt = plain;
+    opt.augment.grayscale = 1;
+    uint8_t base[VALUES], scratch[VALUES];
+    static float out[VALUES];
+    oc_rng colors = oc_rng_seed(5);
+    for (int i = 0; i < VALUES; i++) base[i] = (uint8_t)oc_rng_below(&colors, 256);
+    for (int c = 0; c < 3; c++) base[c] = 0, base[3 + c] = 255, base[6 + c] = c == 0 ? 255 : 0, base[9 + c] = c == 2 ? 255 : 0;
+    int nearly_gray = 0, red_darker = 0, changed = 0;
+    for (uint64_t seed = 1; seed <= 400; seed++) {
+        oc_rng rng = oc_rng_seed(seed);
+        OK(oc_augment_pixels(out, base, scratch, &opt, &rng, &err));
+        assert_int_equal(scratch[0], 0);
+        assert_int_equal(scratch[3], 255);
+        const double keep = (scratch[6] - scratch[7]) / 255.0;
+        assert_true(keep >= 0);
+        for (int i = 0; i < PIXELS; i++)
+            for (int c = 0; c < 2; c++) {
+                const double before = base[3 * i + c] - base[3 * i + c + 1], after = scratch[3 * i + c] - scratch[3 * i + c + 1];
+                assert_true(fabs(after - keep * before) < 2.1); /* both rounded, and keep was */
+            }
+        nearly_gray += keep < 0.25;
+        red_darker += scratch[7] < scratch[9]; /* the gray that red becomes and the gray that blue does */
+    }
+    assert_in_range(nearly_gray, 160, 240); /* half of them */
+    assert_in_range(red_darker, 150, 250);  /* the filter favours no colour */
+    opt.augment.grayscale = 0.25;
+    for (uint64_t seed = 1; seed <= 400; seed++) {
+        oc_rng rng = oc_rng_seed(seed);
+        OK(oc_augment_pixels(out, base, scratch, &opt, &rng, &err));
+        changed += memcmp(base, scratch, sizeof base) != 0;
+    }
+    assert_in_range(changed, 65, 140); /* mean 100, deviation 8.7 */
+}
+
 static void equal_seeds_equal_pixels(void **state) {
     OC_UNUSED(state);
     static float a[VALUES], b[VALUES], c[VALUES];
@@ -179,7 +217,7 @@ static void failures(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_random), cmocka_unit_test(flip),   cmocka_unit_test(base_size), cmocka_unit_test(crops),
-        cmocka_unit_test(jitter),         cmocka_unit_test(equal_seeds_equal_pixels), cmocka_unit_test(failures),
+        cmocka_unit_test(jitter),         cmocka_unit_test(grayscale), cmocka_unit_test(equal_seeds_equal_pixels), cmocka_unit_test(failures),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -428,6 +428,31 @@ static void mixing(void **state) {
     oc_dataset_close(other);
 }
 
+/* Only the pictures of the source that says so lose their colours. */
+static void gray_source(void **state) {
+    OC_UNUSED(state);
+    static stream plain, first, gray;
+    oc_source source[] = {{.dataset = captions}, {.dataset = captions}};
+    oc_loader_options opt = options(source, 2);
+    opt.batch = 1;
+    enum { N = 60 };
+    int same = 0;
+    read_stream(&plain, &opt, (oc_loader_position){0}, N);
+    source[0].grayscale = 1;
+    read_stream(&first, &opt, (oc_loader_position){0}, N);
+    for (int i = 0; i < N; i++) same += first.hash[i] == plain.hash[i];
+    assert_in_range(same, N / 4, N - 10); /* those of the other source, and samples without pictures */
+    source[1].grayscale = 1;
+    read_stream(&gray, &opt, (oc_loader_position){0}, N);
+    same = 0;
+    for (int i = 0; i < N; i++) same += gray.hash[i] == plain.hash[i];
+    assert_true(same < N / 2);
+    opt.image.augment.grayscale = 1; /* for all sources */
+    source[0].grayscale = source[1].grayscale = 0;
+    read_stream(&first, &opt, (oc_loader_position){0}, N);
+    assert_same_stream(&first, &gray, 0, N);
+}
+
 /* ---- Determinism --------------------------------------------------------------------------------------------------- */
 
 static oc_loader_options grouped(oc_loader_options opt) {
@@ -814,6 +839,7 @@ int main(void) {
         cmocka_unit_test(dropped_tokens),
         cmocka_unit_test(every_sample_once_an_epoch),
         cmocka_unit_test(mixing),
+        cmocka_unit_test(gray_source),
         cmocka_unit_test(threads_change_nothing),
         cmocka_unit_test(seeds_and_epochs_differ),
         cmocka_unit_test(resume_equals_unbroken),
