@@ -124,6 +124,18 @@ void oc_scene_caption_recap(const oc_scene *s, oc_strbuf *out);
  * slip. Never wrong about what it mentions. */
 void oc_scene_caption_human(const oc_scene *s, oc_rng *rng, oc_strbuf *out);
 
+/* Parts of the same facts as tables: dense lessons, in which each word of the answer hangs on one look at the picture.
+ * None says which shape has which colour, which would teach which pairs exist.
+ *   list (in reading order):  "top left circle, bottom ring, background mottled.", or
+ *                             "top left small red, bottom large black, background beige."
+ *   find (all values, so that absence is taught too):  "circle two top left, right. square none. ..."
+ * Appended to out. */
+typedef enum {
+    OC_LIST_SHAPES, OC_LIST_COLORS, OC_FIND_SHAPES, OC_FIND_COLORS, OC_FIND_SIZES, OC_INVENTORY_KIND_COUNT
+} oc_inventory_kind;
+const char *oc_scene_inventory_prompt(oc_inventory_kind kind);
+void oc_scene_inventory(const oc_scene *s, oc_inventory_kind kind, oc_strbuf *out);
+
 typedef enum {
     OC_ASK_YESNO, OC_ASK_COUNT, OC_ASK_COLOR, OC_ASK_SHAPE, OC_ASK_SIZE,
     OC_ASK_RELATION, OC_ASK_SPATIAL, OC_ASK_BACKGROUND, OC_ASK_COUNT_KINDS

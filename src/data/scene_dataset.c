@@ -92,6 +92,23 @@ static json_t *caption_record(writing *w, int i, bool human) {
 static json_t *recap_record(writing *w, int i) { return caption_record(w, i, false); }
 static json_t *human_record(writing *w, int i) { return caption_record(w, i, true); }
 
+static json_t *inventory_record(writing *w, int i, oc_inventory_kind kind) {
+    json_t *turns = json_array();
+    oc_strbuf_clear(&w->text);
+    w->domain->inventory(make_scene(w, i), (int)kind, &w->text);
+    if (!turns || w->text.failed) return json_decref(turns), NULL;
+    add_turn(turns, "human", "<image>\n", w->domain->inventory_prompt((int)kind));
+    add_turn(turns, "gpt", "", w->text.data);
+    return llava_record(w, i, turns);
+}
+
+enum { FIND_KINDS = OC_INVENTORY_KIND_COUNT - OC_FIND_SHAPES };
+static json_t *shapes_record(writing *w, int i) { return inventory_record(w, i, OC_LIST_SHAPES); }
+static json_t *colors_record(writing *w, int i) { return inventory_record(w, i, OC_LIST_COLORS); }
+static json_t *find_record(writing *w, int i) {
+    return inventory_record(w, i / FIND_KINDS, (oc_inventory_kind)(OC_FIND_SHAPES + i % FIND_KINDS));
+}
+
 static json_t *qa_record(writing *w, int i) {
     oc_scene_question q[OC_SCENE_MAX_QUESTIONS];
     const int n = ask(w, i, q);
@@ -153,9 +170,9 @@ static oc_status put_record(text_file *t, json_t *record, oc_error *err) {
     return bad ? oc_fail(err, OC_ERR_IO, "%s: cannot write: %s", t->part, strerror(errno)) : OC_OK;
 }
 
-/* The records of all samples between "[" and "]". */
-static oc_status put_array(writing *w, text_file *t, json_t *(*record)(writing *, int), oc_error *err) {
-    for (int i = 0; i < w->opt.count; i++) {
+/* The n records between "[" and "]". */
+static oc_status put_array(writing *w, text_file *t, int n, json_t *(*record)(writing *, int), oc_error *err) {
+    for (int i = 0; i < n; i++) {
         fputs(i == 0 ? "[\n" : ",\n", t->f);
         OC_TRY(put_record(t, record(w, i), err));
     }
@@ -163,19 +180,29 @@ static oc_status put_array(writing *w, text_file *t, json_t *(*record)(writing *
     return OC_OK;
 }
 
-static oc_status put_llava(writing *w, text_file *t, json_t *(*record)(writing *, int), oc_error *err) {
-    OC_TRY(put_array(w, t, record, err));
+static oc_status put_llava(writing *w, text_file *t, int n, json_t *(*record)(writing *, int), oc_error *err) {
+    OC_TRY(put_array(w, t, n, record, err));
     fputc('\n', t->f);
     return OC_OK;
 }
-static oc_status put_recap(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, recap_record, err); }
-static oc_status put_human(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, human_record, err); }
-static oc_status put_qa(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, qa_record, err); }
+static oc_status put_recap(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, w->opt.count, recap_record, err); }
+static oc_status put_human(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, w->opt.count, human_record, err); }
+static oc_status put_qa(writing *w, text_file *t, oc_error *err) { return put_llava(w, t, w->opt.count, qa_record, err); }
+
+static oc_status put_shapes(writing *w, text_file *t, oc_error *err) {
+    return put_llava(w, t, w->opt.count, shapes_record, err);
+}
+static oc_status put_colors(writing *w, text_file *t, oc_error *err) {
+    return put_llava(w, t, w->opt.count, colors_record, err);
+}
+static oc_status put_find(writing *w, text_file *t, oc_error *err) {
+    return put_llava(w, t, w->opt.count * FIND_KINDS, find_record, err);
+}
 
 static oc_status put_coco(writing *w, text_file *t, oc_error *err) {
     fprintf(t->f, "{\"info\": {\"description\": \"%s, %s split\"},\n\"images\": ", w->domain->name + strlen("ocellus "),
             oc_split_name(w->opt.split));
-    OC_TRY(put_array(w, t, coco_image, err));
+    OC_TRY(put_array(w, t, w->opt.count, coco_image, err));
     fputs(",\n\"annotations\": [", t->f);
     for (int i = 0; i < w->opt.count; i++) {
         for (int k = 0; k < OC_SCENE_COCO_REFERENCES; k++) {
@@ -374,6 +401,11 @@ oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
     OC_GO(write_text(&w, "recap.json", put_recap, err));
     OC_GO(write_text(&w, "human.json", put_human, err));
     OC_GO(write_text(&w, "qa.json", put_qa, err));
+    if (w.domain->inventories) {
+        OC_GO(write_text(&w, "shapes.json", put_shapes, err));
+        OC_GO(write_text(&w, "colors.json", put_colors, err));
+        OC_GO(write_text(&w, "find.json", put_find, err));
+    }
     OC_GO(write_text(&w, "captions_coco.json", put_coco, err));
     OC_GO(write_text(&w, "qa.jsonl", put_questions, err));
     OC_GO(write_text(&w, "places.jsonl", put_places, err));

@@ -7,6 +7,9 @@
  *   captions_coco.json        COCO captions, five references an image: the recap and four human ones
  *   qa.jsonl                  questions for evaluation; "held_out" marks those about combinations unseen in training
  *   places.jsonl              "What is at the top?" for every object that is alone in its cell, in the same form
+ *   shapes.json, colors.json  LLaVA conversations: where each object is, with its shape or with its size and colour (scenes
+ *                             only)
+ *   find.json                 LLaVA conversations: each shape, colour and size, how many there are and where (scenes only)
  *   index.json                what it was made from; written last, so its presence means that the set is complete
  *
  * Image names are relative to the folder, or member names of the shards. Equal options give equal bytes. */

@@ -21,13 +21,17 @@ static bool comes_before(const oc_scene_object *a, const oc_scene_object *b) {
     return row_a != row_b ? row_a < row_b : a->x < b->x;
 }
 
-static int list_entities(const oc_scene *s, entity *e) {
-    int order[OC_SCENE_MAX_OBJECTS], n = 0;
+static void reading_order(const oc_scene *s, int order[OC_SCENE_MAX_OBJECTS]) {
     for (int i = 0; i < s->count; i++) {
         int k = i;
         for (; k > 0 && comes_before(&s->object[i], &s->object[order[k - 1]]); k--) order[k] = order[k - 1];
         order[k] = i;
     }
+}
+
+static int list_entities(const oc_scene *s, entity *e) {
+    int order[OC_SCENE_MAX_OBJECTS], n = 0;
+    reading_order(s, order);
     for (int i = 0; i < s->count; i++) {
         int k = 0;
         while (k < n && !oc_scene_same(&s->object[order[i]], &s->object[e[k].member[0]])) k++;
@@ -141,6 +145,70 @@ void oc_scene_caption_recap(const oc_scene *s, oc_strbuf *out) {
         if (rel != OC_REL_COUNT) add_relation(s, &e[k], rel, &e[k + 1], out);
     }
     add_overlap(s, e, n, out);
+}
+
+/* --- Inventories --------------------------------------------------------------------------------------------------- */
+
+static int attribute_of(const oc_scene_object *o, oc_inventory_kind kind) {
+    return kind == OC_FIND_SHAPES ? (int)o->shape : kind == OC_FIND_COLORS ? (int)o->color : (int)o->size;
+}
+
+/* "top left circle, bottom ring, background mottled." */
+static void list_shapes(const oc_scene *s, const int *order, oc_strbuf *out) {
+    for (int i = 0; i < s->count; i++) {
+        const oc_scene_object *o = &s->object[order[i]];
+        oc_strbuf_printf(out, "%s %s, ", oc_region_name(oc_scene_region(o)), oc_shape_name(o->shape));
+    }
+    oc_strbuf_printf(out, "background %s.", oc_texture_name(s->texture));
+}
+
+/* "top left small red, bottom large black, background beige." */
+static void list_colors(const oc_scene *s, const int *order, oc_strbuf *out) {
+    for (int i = 0; i < s->count; i++) {
+        const oc_scene_object *o = &s->object[order[i]];
+        oc_strbuf_printf(out, "%s %s %s, ", oc_region_name(oc_scene_region(o)), oc_size_name(o->size),
+                         oc_color_name(o->color));
+    }
+    oc_strbuf_printf(out, "background %s.", oc_tint_name(s->tint));
+}
+
+/* "circle two top left, bottom right." or "square none." */
+static void find_one(const oc_scene *s, const int *order, oc_inventory_kind kind, int value, const char *name,
+                     oc_strbuf *out) {
+    int n = 0, said = 0;
+    for (int i = 0; i < s->count; i++) n += attribute_of(&s->object[i], kind) == value;
+    oc_strbuf_printf(out, "%s%s %s", value ? " " : "", name, n ? number_word[n] : "none");
+    for (int i = 0; i < s->count; i++) {
+        const oc_scene_object *o = &s->object[order[i]];
+        if (attribute_of(o, kind) == value)
+            oc_strbuf_printf(out, "%s %s", said++ ? "," : "", oc_region_name(oc_scene_region(o)));
+    }
+    oc_strbuf_putc(out, '.');
+}
+
+const char *oc_scene_inventory_prompt(oc_inventory_kind kind) {
+    static const char *const prompt[OC_INVENTORY_KIND_COUNT] = {
+        "List the shapes.", "List the colors.", "Find each shape.", "Find each color.", "Find each size."};
+    return prompt[kind];
+}
+
+void oc_scene_inventory(const oc_scene *s, oc_inventory_kind kind, oc_strbuf *out) {
+    int order[OC_SCENE_MAX_OBJECTS];
+    reading_order(s, order);
+    switch (kind) {
+    case OC_LIST_SHAPES: list_shapes(s, order, out); break;
+    case OC_LIST_COLORS: list_colors(s, order, out); break;
+    case OC_FIND_SHAPES:
+        for (int k = 0; k < OC_SHAPE_COUNT; k++) find_one(s, order, kind, k, oc_shape_name((oc_shape)k), out);
+        break;
+    case OC_FIND_COLORS:
+        for (int k = 0; k < OC_COLOR_COUNT; k++) find_one(s, order, kind, k, oc_color_name((oc_color)k), out);
+        break;
+    case OC_FIND_SIZES:
+        for (int k = 0; k < OC_SIZE_COUNT; k++) find_one(s, order, kind, k, oc_size_name((oc_object_size)k), out);
+        break;
+    case OC_INVENTORY_KIND_COUNT: break;
+    }
 }
 
 /* --- Human --------------------------------------------------------------------------------------------------------- */

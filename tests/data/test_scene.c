@@ -108,6 +108,10 @@ static void splits_differ_by_combination(void **state) {
             oc_scene_caption_recap(&s, &text);
             oc_strbuf_putc(&text, '\n');
             oc_scene_caption_human(&s, &human, &text);
+            for (int kind = 0; kind < OC_INVENTORY_KIND_COUNT; kind++) {
+                oc_strbuf_putc(&text, '\n');
+                oc_scene_inventory(&s, (oc_inventory_kind)kind, &text);
+            }
             assert_false(words_contain_held_out(text.data));
             oc_strbuf_free(&text);
             int n = oc_scene_questions(&s, &ask, q, OC_SCENE_MAX_QUESTIONS);
@@ -295,6 +299,98 @@ static void recap_is_complete(void **state) {
     }
 }
 
+/* The places of all objects with this value of an attribute, in the order of the places' names. */
+static void places_of(const oc_scene *s, int attribute, int value, int count[9]) {
+    memset(count, 0, 9 * sizeof *count);
+    for (int i = 0; i < s->count; i++) {
+        const oc_scene_object *o = &s->object[i];
+        const int has = attribute == 0 ? (int)o->shape : attribute == 1 ? (int)o->color : (int)o->size;
+        if (has == value) count[oc_scene_region(o)]++;
+    }
+}
+
+/* Counts the places that text[0 .. end) lists, separated by commas. */
+static int read_places(const char *text, const char *end, int count[9]) {
+    int n = 0;
+    memset(count, 0, 9 * sizeof *count);
+    while (text < end) {
+        const char *comma = memchr(text, ',', (size_t)(end - text)), *stop = comma ? comma : end;
+        int region = 0;
+        while (region < 9 && ((size_t)(stop - text) != strlen(oc_region_name(region)) || strncmp(text, oc_region_name(region), (size_t)(stop - text)))) region++;
+        assert_true(region < 9);
+        count[region]++;
+        n++;
+        text = comma ? comma + 2 : end;
+    }
+    return n;
+}
+
+/* "circle two top left, right. square none. ...": every value in order, with its objects and no others. */
+static void find_says_where(void **state) {
+    OC_UNUSED(state);
+    static const int values[3] = {OC_SHAPE_COUNT, OC_COLOR_COUNT, OC_SIZE_COUNT};
+    static const char *const words[5] = {"none", "one", "two", "three", "four"};
+    for (uint64_t i = 0; i < 500; i++) {
+        oc_scene s;
+        oc_scene_generate(&s, SEED, OC_SPLIT_TEST, i, NULL);
+        for (int a = 0; a < 3; a++) {
+            oc_strbuf text = {0};
+            oc_scene_inventory(&s, (oc_inventory_kind)(OC_FIND_SHAPES + a), &text);
+            const char *at = text.data;
+            for (int v = 0; v < values[a]; v++) {
+                const char *name = a == 0 ? oc_shape_name((oc_shape)v) : a == 1 ? oc_color_name((oc_color)v) : oc_size_name((oc_object_size)v);
+                const char *end = strchr(at, '.');
+                int want[9], got[9], n = 0;
+                assert_non_null(end);
+                assert_int_equal(strncmp(at, name, strlen(name)), 0);
+                at += strlen(name) + 1;
+                places_of(&s, a, v, want);
+                for (int r = 0; r < 9; r++) n += want[r];
+                assert_int_equal(strncmp(at, words[n], strlen(words[n])), 0);
+                at += strlen(words[n]) + (n > 0);
+                assert_int_equal(read_places(at, end, got), n);
+                assert_memory_equal(got, want, sizeof got);
+                at = end + (end[1] == ' ' ? 2 : 1);
+            }
+            assert_int_equal(*at, 0);
+            oc_strbuf_free(&text);
+        }
+    }
+}
+
+/* Both lists name every object's place with what is there; neither says what the other one does. */
+static void lists_name_every_object(void **state) {
+    OC_UNUSED(state);
+    for (uint64_t i = 0; i < 500; i++) {
+        oc_scene s;
+        oc_strbuf shapes = {0}, colors = {0};
+        oc_scene_generate(&s, SEED, OC_SPLIT_TEST, i, NULL);
+        oc_scene_inventory(&s, OC_LIST_SHAPES, &shapes);
+        oc_scene_inventory(&s, OC_LIST_COLORS, &colors);
+        int commas[2] = {0};
+        for (const char *p = shapes.data; *p; p++) commas[0] += *p == ',';
+        for (const char *p = colors.data; *p; p++) commas[1] += *p == ',';
+        assert_int_equal(commas[0], s.count);
+        assert_int_equal(commas[1], s.count);
+        for (int k = 0; k < s.count; k++) {
+            char want[64];
+            const oc_scene_object *o = &s.object[k];
+            const char *place = oc_region_name(oc_scene_region(o));
+            snprintf(want, sizeof want, "%s %s, ", place, oc_shape_name(o->shape));
+            assert_non_null(strstr(shapes.data, want));
+            assert_null(strstr(colors.data, oc_shape_name(o->shape)));
+            snprintf(want, sizeof want, "%s %s %s, ", place, oc_size_name(o->size), oc_color_name(o->color));
+            assert_non_null(strstr(colors.data, want));
+            snprintf(want, sizeof want, " %s", oc_color_name(o->color)); /* "checkered" ends in a colour */
+            assert_null(strstr(shapes.data, want));
+        }
+        assert_non_null(strstr(shapes.data, oc_texture_name(s.texture)));
+        assert_non_null(strstr(colors.data, oc_tint_name(s.tint)));
+        oc_strbuf_free(&shapes);
+        oc_strbuf_free(&colors);
+    }
+}
+
 static void human_captions_are_short_and_varied(void **state) {
     OC_UNUSED(state);
     size_t human_bytes = 0, recap_bytes = 0;
@@ -442,6 +538,8 @@ int main(void) {
         cmocka_unit_test(blind_guesses_fail),
         cmocka_unit_test(answers_are_true),
         cmocka_unit_test(recap_is_complete),
+        cmocka_unit_test(find_says_where),
+        cmocka_unit_test(lists_name_every_object),
         cmocka_unit_test(human_captions_are_short_and_varied),
         cmocka_unit_test(background_is_never_an_object_color),
         cmocka_unit_test(objects_are_where_they_are_said),

@@ -145,6 +145,35 @@ static void places_agree_with_captions(void **state) {
     oc_free(text);
 }
 
+/* The tables are those of the generator, in the order of the pictures. */
+static void inventories_are_the_scenes(void **state) {
+    OC_UNUSED(state);
+    static const struct {
+        const char *name;
+        int first, kinds;
+    } file[] = {{"shapes.json", OC_LIST_SHAPES, 1}, {"colors.json", OC_LIST_COLORS, 1}, {"find.json", OC_FIND_SHAPES, 3}};
+    for (size_t f = 0; f < OC_COUNT(file); f++) {
+        json_t *records = load("plain", file[f].name), *recap = load("plain", "recap.json");
+        assert_int_equal(json_array_size(records), COUNT * file[f].kinds);
+        for (int i = 0; i < COUNT * file[f].kinds; i++) {
+            const oc_inventory_kind kind = (oc_inventory_kind)(file[f].first + i % file[f].kinds);
+            const json_t *record = json_array_get(records, (size_t)i);
+            const int index = i / file[f].kinds;
+            assert_string_equal(json_string_value(json_object_get(record, "image")),
+                                json_string_value(json_object_get(json_array_get(recap, (size_t)index), "image")));
+            assert_string_equal(text_at(record, 0, "value") + strlen("<image>\n"), oc_scene_inventory_prompt(kind));
+            oc_scene s;
+            oc_strbuf want = {0};
+            oc_scene_generate(&s, SEED, OC_SPLIT_TEST, (uint64_t)index, NULL);
+            oc_scene_inventory(&s, kind, &want);
+            assert_string_equal(text_at(record, 1, "value"), want.data);
+            oc_strbuf_free(&want);
+        }
+        json_decref(records);
+        json_decref(recap);
+    }
+}
+
 static void coco_has_five_references(void **state) {
     OC_UNUSED(state);
     json_t *file = load("plain", "captions_coco.json"), *recap = load("plain", "recap.json");
@@ -236,7 +265,7 @@ static void shards_are_tar_files(void **state) {
 
 static void equal_options_give_equal_bytes(void **state) {
     OC_UNUSED(state);
-    static const char *const names[] = {"images-000001.tar", "recap.json", "human.json", "qa.json", "qa.jsonl", "places.jsonl", "captions_coco.json", "index.json"};
+    static const char *const names[] = {"images-000001.tar", "recap.json", "human.json", "qa.json", "qa.jsonl", "places.jsonl", "shapes.json", "colors.json", "find.json", "captions_coco.json", "index.json"};
     write_set("again", true);
     for (size_t k = 0; k < OC_COUNT(names); k++) {
         size_t a_size, b_size;
@@ -323,6 +352,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversations_are_whole),
         cmocka_unit_test(places_agree_with_captions),
+        cmocka_unit_test(inventories_are_the_scenes),
         cmocka_unit_test(coco_has_five_references),
         cmocka_unit_test(images_hold_the_scenes),
         cmocka_unit_test(shards_are_tar_files),
