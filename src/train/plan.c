@@ -105,41 +105,22 @@ static oc_batch first_sequences(const oc_config *c, const oc_batch *b, double mo
     return part;
 }
 
-/* Seconds of a forward pass over the batch, from the second pass over its beginning. The weights are zero, which takes as
- * long. At full size a pass takes many seconds: one measurement then serves all stages (*rate, operations a second). */
-static oc_status forward_seconds(double *out, double *rate, oc_vlm *m, const oc_batch *b, oc_error *err) {
+/* Operations a second of a forward pass, from the second pass over the batch's beginning. The weights are zero, which takes
+ * as long. At full size a pass takes many seconds: one measurement then serves all stages. */
+static oc_status measure_rate(double *rate, oc_vlm *m, const oc_batch *b, oc_error *err) {
     const double most = 2e12, large = 2e11; /* operations */
     const bool all[OC_PART_COUNT] = {true, true, true}, none[OC_PART_COUNT] = {false};
     const int once[OC_PART_COUNT] = {0};
-    const double whole = batch_work(&m->cfg, b, none, once).forward;
     oc_batch part = first_sequences(&m->cfg, b, most);
     const double measured = batch_work(&m->cfg, &part, none, once).forward;
-    if (*rate <= 0 || measured < large) {
-        OC_TRY(oc_vlm_reserve(m, part.N, part.n_images, part.n_blocks, OC_MAX(1, part.n_labels), false, err));
-        oc_vlm_weights_changed(m, all);
-        for (int i = 0; i < 2; i++) {
-            double start = oc_now();
-            oc_vlm_loss(m, &part, 0);
-            *rate = measured / (oc_now() - start);
-        }
+    if (*rate > 0 && measured >= large) return OC_OK;
+    OC_TRY(oc_vlm_reserve(m, part.N, part.n_images, part.n_blocks, OC_MAX(1, part.n_labels), false, err));
+    oc_vlm_weights_changed(m, all);
+    for (int i = 0; i < 2; i++) {
+        double start = oc_now();
+        oc_vlm_loss(m, &part, 0);
+        *rate = measured / (oc_now() - start);
     }
-    *out = whole / *rate;
-    return OC_OK;
-}
-
-/* Arithmetic of one batch, and its time; `forward` is measured. */
-static oc_status judge_batch(oc_plan_stage *p, double *rate, oc_stage_run *s, oc_batch *b,
-                             const oc_loader_position *after, oc_error *err) {
-    double forward = 0;
-    const int64_t units = after->epoch > 0 ? p->units_per_epoch : after->cursor; /* of this micro-batch */
-    const double n = (double)OC_MIN(s->stage->batch, p->units_per_epoch) / (double)units;
-    work w = batch_work(&s->m->cfg, b, s->train, s->m->recomputed);
-    p->tokens_per_step = n * b->N;
-    p->images_per_step = n * b->n_images;
-    p->labels_per_step = n * b->n_labels;
-    p->flops_per_step = n * w.step;
-    OC_TRY(forward_seconds(&forward, rate, s->m, b, err));
-    p->seconds_per_step = w.forward > 0 ? n * forward * w.step / w.forward : 0;
     return OC_OK;
 }
 
@@ -149,18 +130,35 @@ static void take_largest(oc_batch_shape *a, const oc_batch *b) {
                           OC_MAX(a->blocks, s.blocks), OC_MAX(a->labels, s.labels)};
 }
 
-/* Some batches, within seconds: the largest sizes tell how much memory will be used. *first: the first one, which the
- * caller releases, and the position behind it. */
-static oc_status look_at_batches(oc_stage_run *s, oc_batch **first, oc_loader_position *after_first,
-                                 oc_batch_shape *largest, int *pictures, oc_error *err) {
+/* Batches that were looked at. */
+typedef struct looked {
+    oc_batch_shape largest;
+    double tokens, images, labels; /* in all of them together, as all that follows */
+    work work;
+    int64_t units;
+} looked;
+
+static void look_at(looked *l, oc_stage_run *s, oc_batch *b) {
+    oc_spans_fill(b, s->mask);
+    const work w = batch_work(&s->m->cfg, b, s->train, s->m->recomputed);
+    take_largest(&l->largest, b);
+    l->tokens += b->N;
+    l->images += b->n_images;
+    l->labels += b->n_labels;
+    l->work.forward += w.forward;
+    l->work.step += w.step;
+}
+
+/* Some batches, within seconds: their largest sizes tell how much memory will be used, all of them how long a step takes.
+ * *first: the first one, which the caller releases. */
+static oc_status look_at_batches(looked *l, oc_stage_run *s, int64_t units_per_epoch, oc_batch **first, oc_error *err) {
     enum { BATCHES = 24 };
     const double SECONDS = 3;
     double start = oc_now();
-    OC_TRY(oc_loader_next(s->loader, first, after_first, err));
-    oc_spans_fill(*first, s->mask);
-    *largest = oc_batch_shape_of(*first);
-    *pictures = (*first)->n_images;
-    oc_loader_position after = *after_first;
+    oc_loader_position after;
+    *l = (looked){0};
+    OC_TRY(oc_loader_next(s->loader, first, &after, err));
+    look_at(l, s, *first);
     for (int i = 1; i < BATCHES && oc_now() - start < SECONDS && after.epoch == 0; i++) {
         oc_batch *b;
         oc_status st = oc_loader_next(s->loader, &b, &after, err);
@@ -168,16 +166,30 @@ static oc_status look_at_batches(oc_stage_run *s, oc_batch **first, oc_loader_po
             oc_loader_release(s->loader, *first);
             return st;
         }
-        take_largest(largest, b);
-        *pictures += b->n_images;
+        look_at(l, s, b);
         oc_loader_release(s->loader, b);
     }
+    l->units = after.epoch > 0 ? units_per_epoch : after.cursor;
+    return OC_OK;
+}
+
+/* Arithmetic of a step, from all batches that were looked at, and its time; that of the first one's forward pass is
+ * measured. */
+static oc_status judge_step(oc_plan_stage *p, double *rate, oc_stage_run *s, const looked *l, const oc_batch *first,
+                            oc_error *err) {
+    const double n = (double)OC_MIN(s->stage->batch, p->units_per_epoch) / (double)l->units;
+    p->tokens_per_step = n * l->tokens;
+    p->images_per_step = n * l->images;
+    p->labels_per_step = n * l->labels;
+    p->flops_per_step = n * l->work.step;
+    OC_TRY(measure_rate(rate, s->m, first, err));
+    p->seconds_per_step = p->flops_per_step / *rate;
     return OC_OK;
 }
 
 /* What the loader's threads took besides batches and pictures: stacks, decoders, workspaces. With a limit, other things
  * were measured in between, and this is left out. */
-static size_t loader_bytes(const oc_stage_run *s, const oc_batch_shape *largest, int pictures, oc_error *err) {
+static size_t loader_bytes(const oc_stage_run *s, const oc_batch_shape *largest, double pictures, oc_error *err) {
     oc_memory known;
     size_t now = oc_rss_bytes();
     if (s->run->recipe->memory_bytes || oc_stage_memory(&known, s, largest, err) != OC_OK) return 0;
@@ -189,20 +201,18 @@ static size_t loader_bytes(const oc_stage_run *s, const oc_batch_shape *largest,
 static oc_status judge_stage(oc_plan_stage *p, const oc_plan_stage *before, double *rate, oc_stage_run *s,
                              const oc_memory *most, oc_error *err) {
     oc_batch *b;
-    oc_batch_shape largest;
-    oc_loader_position after;
+    looked l;
     /* with a limit they were measured before */
     oc_memory kernels = {.bytes[OC_ROLE_PROGRAM] = most->bytes[OC_ROLE_PROGRAM] - s->run->resident - s->data_resident};
-    int pictures;
-    OC_TRY(look_at_batches(s, &b, &after, &largest, &pictures, err));
-    kernels.bytes[OC_ROLE_PROGRAM] += loader_bytes(s, &largest, pictures, err);
+    OC_TRY(look_at_batches(&l, s, p->units_per_epoch, &b, err));
+    kernels.bytes[OC_ROLE_PROGRAM] += loader_bytes(s, &l.largest, l.images, err);
     oc_status st;
-    OC_GO(oc_memory_measure_kernels(&kernels, s->m, s->train, &largest, err));
-    OC_GO(judge_batch(p, rate, s, b, &after, err));
+    OC_GO(oc_memory_measure_kernels(&kernels, s->m, s->train, &l.largest, err));
+    OC_GO(judge_step(p, rate, s, &l, b, err));
     p->steps = oc_stage_total_steps(s);
     p->seconds = p->steps ? (double)p->steps * p->seconds_per_step : s->stage->budget.minutes * 60;
     if (!p->steps) p->steps = (int64_t)(p->seconds / fmax(p->seconds_per_step, 1e-9));
-    OC_GO(count_memory(p, before, s, &largest, most, &kernels, err));
+    OC_GO(count_memory(p, before, s, &l.largest, most, &kernels, err));
 done:
     oc_loader_release(s->loader, b);
     return st;
