@@ -19,24 +19,35 @@ oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
     return OC_OK;
 }
 
-/* The matrices among the ranges so far, and who updates them. */
+static float decay_of(const oc_optimizer *o, const oc_range *r) { return r->decay ? (float)o->opt.weight_decay : 0; }
+
+/* The ranges that are matrices, and what a step does to them. */
+static void list_matrices(oc_optimizer *o, double factor, double grad_scale) {
+    o->n_matrices = 0;
+    for (int i = 0; i < o->n_ranges; i++) {
+        const oc_range *r = &o->range[i];
+        if (!r->rows) continue;
+        o->matrix[o->n_matrices++] = (oc_muon_matrix){.w = r->w,
+                                                      .m = r->m,
+                                                      .g = r->g,
+                                                      .rows = r->rows,
+                                                      .cols = r->cols,
+                                                      .step = {.lr = (float)(r->lr * factor),
+                                                               .momentum = (float)o->opt.momentum,
+                                                               .decay = decay_of(o, r),
+                                                               .grad_scale = (float)grad_scale}};
+    }
+}
+
+/* Who updates the matrices among the ranges so far. */
 static oc_status open_muon(oc_optimizer *o, oc_dtype t, oc_error *err) {
     int n = 0;
     for (int i = 0; i < o->n_ranges; i++) n += o->range[i].rows > 0;
     if (n == o->n_matrices) return OC_OK;
     oc_muon_matrix *matrix = oc_realloc(o->matrix, (size_t)o->n_matrices * sizeof *matrix, (size_t)n * sizeof *matrix);
-    if (matrix) o->matrix = matrix;
-    int *of = oc_realloc(o->matrix_range, (size_t)o->n_matrices * sizeof *of, (size_t)n * sizeof *of);
-    if (of) o->matrix_range = of;
-    if (!matrix || !of) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the optimizer");
-    o->n_matrices = 0;
-    for (int i = 0; i < o->n_ranges; i++) {
-        const oc_range *r = &o->range[i];
-        if (!r->rows) continue;
-        o->matrix_range[o->n_matrices] = i;
-        o->matrix[o->n_matrices++] =
-            (oc_muon_matrix){.w = r->w, .m = r->m, .g = r->g, .rows = r->rows, .cols = r->cols};
-    }
+    if (!matrix) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the optimizer");
+    o->matrix = matrix;
+    list_matrices(o, 0, 0);
     oc_muon_team_close(&o->muon);
     return oc_muon_team_open(&o->muon, o->compute, o->matrix, n, t, err);
 }
@@ -81,11 +92,9 @@ void oc_optimizer_close(oc_optimizer *o) {
     oc_free(o->piece);
     oc_muon_team_close(&o->muon);
     oc_free(o->matrix);
-    oc_free(o->matrix_range);
     o->range = NULL;
     o->piece = NULL;
     o->matrix = NULL;
-    o->matrix_range = NULL;
     o->n_ranges = o->capacity = o->n_matrices = 0;
 }
 
@@ -101,20 +110,7 @@ static void update_ema(oc_optimizer *o) {
     }
 }
 
-static float decay_of(const oc_optimizer *o, const oc_range *r) { return r->decay ? (float)o->opt.weight_decay : 0; }
-
-static void update_matrices(oc_optimizer *o, double factor, double grad_scale) {
-    for (int i = 0; i < o->n_matrices; i++) {
-        const oc_range *r = &o->range[o->matrix_range[i]];
-        o->matrix[i].step = (oc_muon_step){.lr = (float)(r->lr * factor),
-                                           .momentum = (float)o->opt.momentum,
-                                           .decay = decay_of(o, r),
-                                           .grad_scale = (float)grad_scale};
-    }
-    oc_muon_team_update(&o->muon, o->matrix, o->n_matrices);
-}
-
-static void update(oc_optimizer *o, int i, double lr, double grad_scale) {
+static void update_by_adamw(oc_optimizer *o, int i, double lr, double grad_scale) {
     oc_compute *c = o->compute;
     const oc_range *r = &o->range[i];
     oc_adamw a = {.lr = (float)lr,
@@ -141,9 +137,12 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale
         double clip = o->opt.clip > 0 ? fmin(1, o->opt.clip / (o->last_norm + 1e-6)) : 1;
         for (int i = 0; i < o->n_ranges; i++) {
             oc_range *r = &o->range[i];
-            if (!r->rows) update(o, i, r->lr * factor, clip * scale);
+            if (!r->rows) update_by_adamw(o, i, r->lr * factor, clip * scale);
         }
-        if (o->n_matrices) update_matrices(o, factor, clip * scale);
+        if (o->n_matrices) {
+            list_matrices(o, factor, clip * scale);
+            oc_muon_team_update(&o->muon, o->matrix, o->n_matrices);
+        }
         if (o->opt.ema > 0) update_ema(o);
     } else {
         o->skipped++;

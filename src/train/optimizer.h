@@ -38,8 +38,8 @@ typedef struct oc_optimizer {
     double last_norm;
     float *piece; /* where narrow ranges are widened; NULL without any */
     oc_muon_team muon;
-    oc_muon_matrix *matrix; /* [n_matrices] those that Muon updates, and of each its range */
-    int *matrix_range, n_matrices;
+    oc_muon_matrix *matrix; /* [n_matrices] those that Muon updates */
+    int n_matrices;
 } oc_optimizer;
 
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err);
