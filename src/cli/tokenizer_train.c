@@ -196,7 +196,7 @@ const oc_command oc_command_tokenizer_train = {
                "loads too. FILE is .txt\n"
                "(one text a line), .json or .jsonl (COCO, Karpathy, LLaVA, VQA: every string under \"caption\", "
                "\"value\", \"text\"\n"
-               "and the like).\n\n"
+               "and the like). The names of the chat template's roles count as often as the texts.\n\n"
                "  ocellus tokenizer train --vocab-size 4096 --out tok/ captions.json",
     .options = options,
     .run = run,

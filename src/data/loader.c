@@ -159,7 +159,6 @@ typedef struct workspace {
 
 typedef struct unit_ref {
     const oc_source *source;
-    const oc_dataset *dataset; /* the source's */
     size_t index; /* sample, or group */
     uint32_t id;
 } unit_ref;
@@ -167,7 +166,7 @@ typedef struct unit_ref {
 static unit_ref unit_of(const oc_loader *l, uint32_t id) {
     int s = 0;
     while (id >= l->first[s + 1]) s++;
-    return (unit_ref){&l->source[s], l->source[s].dataset, id - l->first[s], id};
+    return (unit_ref){&l->source[s], id - l->first[s], id};
 }
 
 static oc_status load_pixels(oc_loader *l, workspace *w, const oc_source *source, const char *name, float *out,
@@ -250,7 +249,7 @@ static int draw_samples(const oc_loader *l, unit_ref u, size_t *pick, oc_rng *rn
     pick[0] = u.index;
     if (!l->opt.group_by_image) return 1;
     oc_image_group g;
-    oc_dataset_group(u.dataset, u.index, &g);
+    oc_dataset_group(u.source->dataset, u.index, &g);
     int k = l->opt.captions_per_image > 0 ? OC_MIN(l->opt.captions_per_image, g.n) : g.n;
     for (int i = 0; i < g.n; i++) pick[i] = g.sample[i];
     for (int i = 0; i < k; i++) {
@@ -291,7 +290,7 @@ static oc_status note_bad(oc_loader *l, unit_ref u, size_t sample, const oc_erro
         l->bad[u.id] = 1;
         l->n_bad++;
         oc_sample s;
-        oc_dataset_sample(u.dataset, sample, &s);
+        oc_dataset_sample(u.source->dataset, sample, &s);
         if (l->opt.on_bad) l->opt.on_bad(l->opt.on_bad_ctx, s.id, why->msg);
         if (l->n_bad > l->opt.max_bad)
             st = l->opt.max_bad < 0
@@ -335,7 +334,7 @@ static int64_t unit_tokens(const oc_loader *l, workspace *w, unit_ref u, int64_t
     int k = draw_samples(l, u, w->pick, &rng);
     for (int i = 0; i < k; i++) {
         oc_sample s;
-        oc_dataset_sample(u.dataset, w->pick[i], &s);
+        oc_dataset_sample(u.source->dataset, w->pick[i], &s);
         if (oc_sample_tokens(&s, &l->opt.text, &w->tokens, NULL, NULL) != OC_OK) return 0;
         n += (int64_t)w->tokens.ids.len;
     }

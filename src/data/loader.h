@@ -15,8 +15,9 @@ typedef struct oc_augment {
     double crop_min;   /* random crop of at least this share of the area, then resized to S x S; 0 or 1: none */
     double flip;       /* probability of a horizontal mirror (captions with left and right forbid it) */
     double jitter;     /* brightness, contrast and saturation each by a factor in [1-j, 1+j] */
-    /* Probability of gray in place of colour, as black-and-white film sees it through a filter of random colour: what is
-     * learned then cannot hang on colours, nor on how bright each of them is. */
+    /* Probability that a picture fades: a random part of its colour, often nearly all, gives way to the gray that
+     * black-and-white film sees through a filter of random colour. What is learned then hangs little on colours, or on
+     * how bright each of them is. */
     double grayscale;
 } oc_augment;
 

@@ -401,7 +401,7 @@ oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
     OC_GO(write_text(&w, "recap.json", put_recap, err));
     OC_GO(write_text(&w, "human.json", put_human, err));
     OC_GO(write_text(&w, "qa.json", put_qa, err));
-    if (w.domain->inventories) {
+    if (w.domain->inventory) {
         OC_GO(write_text(&w, "shapes.json", put_shapes, err));
         OC_GO(write_text(&w, "colors.json", put_colors, err));
         OC_GO(write_text(&w, "find.json", put_find, err));

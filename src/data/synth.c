@@ -33,7 +33,7 @@ static int cells_places(const void *c, oc_scene_question *out, int max) { return
 const oc_synth oc_synth_domains[OC_DOMAIN_COUNT] = {
     [OC_DOMAIN_SCENES] = {"ocellus synthetic scenes", sizeof(oc_scene), OC_SCENE_MAX_OBJECTS, OC_SCENE_PROMPT_RECAP,
                           OC_SCENE_PROMPT_HUMAN, scene_generate, scene_render, scene_recap, scene_human,
-                          scene_questions, scene_places, scene_ask_name, true, scene_inventory_prompt,
+                          scene_questions, scene_places, scene_ask_name, scene_inventory_prompt,
                           scene_inventory},
     [OC_DOMAIN_CELLS] = {"ocellus synthetic smears", sizeof(oc_cells), OC_CELLS_MAX, OC_SCENE_PROMPT_RECAP,
                          OC_SCENE_PROMPT_HUMAN, cells_generate, cells_render, cells_recap, cells_human, cells_questions,

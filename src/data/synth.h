@@ -17,8 +17,7 @@ typedef struct oc_synth {
     int (*questions)(const void *description, oc_rng *rng, oc_scene_question *out, int max);
     int (*places)(const void *description, oc_scene_question *out, int max);
     const char *(*ask_name)(int kind);
-    bool inventories; /* has the tables of oc_inventory_kind; else the next two are NULL */
-    const char *(*inventory_prompt)(int kind);
+    const char *(*inventory_prompt)(int kind); /* of the tables of oc_inventory_kind; NULL, both: it has none */
     void (*inventory)(const void *description, int kind, oc_strbuf *out);
 } oc_synth;
 

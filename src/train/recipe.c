@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "train/settings_rows.h"
 
-
 /* --- The tables: key, type, place, range or words, default, meaning -------------------------------------------------- */
 
 /* The model. */
@@ -82,7 +81,7 @@ static const oc_setting dataset_table[] = {
          "all, first:N, end:N or random:N; N may be a percentage (first:10%)"),
     NUM(oc_recipe_dataset, "weight", weight, "0.001..1000", "1", "how often an epoch goes through the samples"),
     NUM(oc_recipe_dataset, "grayscale", grayscale, "0..1", "0",
-        "as data.augment.grayscale, for this set: what is learned from it cannot hang on colours"),
+        "as data.augment.grayscale, for this set alone, where it is more: what is learned from it hangs little on colours"),
     TEXT(oc_recipe_dataset, "split", split, NULL, "karpathy: train (with restval), val or test; default: all"),
     BOOL(oc_recipe_dataset, "lowercase", lowercase, "false", "answers in lower case"),
     BOOL(oc_recipe_dataset, "fix_placeholders", fix_placeholders, "false",
@@ -95,7 +94,7 @@ static const oc_setting augment_table[] = {
     NUM(oc_recipe_augment, "colour_jitter", colour_jitter, "0..1", "0",
         "strength of random brightness, contrast, saturation"),
     NUM(oc_recipe_augment, "grayscale", grayscale, "0..1", "0",
-        "probability of gray in place of colour, seen through a filter of random colour"),
+        "probability that a random part of the colour, often nearly all, gives way to gray"),
     {0}};
 
 static const oc_setting data_table[] = {
