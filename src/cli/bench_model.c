@@ -18,26 +18,32 @@ void oc_bench_config(oc_config *c, oc_bench_preset preset) {
     c->mask = OC_MASK_CAUSAL;
 }
 
-/* Uniform values with the row's deviation from a hash of their index. */
-static void fill_row(float *w, size_t n, float std, uint64_t row) {
-    if (std <= 0) {
-        for (size_t i = 0; i < n; i++) w[i] = std < 0 ? 1 : 0;
-        return;
-    }
+static void fill_piece(float *w, size_t first, size_t n, float std, uint64_t row) {
     const float scale = std * 3.4641f / 16777216.0f; /* sqrt(12) * std is the width of the interval */
-#pragma omp parallel for
     for (size_t i = 0; i < n; i++) {
-        uint64_t z = (i + (row << 40)) * 0x9e3779b97f4a7c15u;
+        uint64_t z = (first + i + (row << 40)) * 0x9e3779b97f4a7c15u;
         z ^= z >> 32;
         z *= 0xd6e8feb86659fd93u;
-        w[i] = (float)((int32_t)(z >> 40) - (1 << 23)) * scale;
+        w[i] = std > 0 ? (float)((int32_t)(z >> 40) - (1 << 23)) * scale : std < 0 ? 1 : 0;
+    }
+}
+
+/* Uniform values with the row's deviation from a hash of their index. */
+static void fill_row(oc_params *p, int row) {
+    enum { PIECE = 4096 };
+    const size_t n = p->row[row].n;
+#pragma omp parallel for
+    for (size_t i = 0; i < n; i += PIECE) {
+        float w[PIECE];
+        const size_t k = OC_MIN((size_t)PIECE, n - i);
+        fill_piece(w, i, k, p->row[row].init_std, (uint64_t)row);
+        oc_params_write(p, row, i, w, k);
     }
 }
 
 void oc_bench_fill(oc_vlm *m) {
     const bool all[OC_PART_COUNT] = {true, true, true};
-    for (int i = 0; i < m->params.count; i++)
-        fill_row(oc_params_weight(&m->params, i), m->params.row[i].n, m->params.row[i].init_std, (uint64_t)i);
+    for (int i = 0; i < m->params.count; i++) fill_row(&m->params, i);
     oc_vlm_weights_changed(m, all);
 }
 

@@ -15,7 +15,7 @@
 enum { PROJECTOR, END_TO_END };
 
 static struct {
-    int preset, stage, dtype, batch, text, threads, steps, warmup, mask, recompute, gradients, moments;
+    int preset, stage, dtype, batch, text, threads, steps, warmup, mask, recompute, weights, gradients, moments;
     const char *backend;
     bool json;
 } opt = {.stage = END_TO_END, .steps = 3, .warmup = 1};
@@ -26,13 +26,14 @@ static const oc_option options[] = {
     {"--preset", OPT_ENUM, &opt.preset, "small|full",
      "full: SigLIP so400m and Qwen2-0.5B; small: six layers of 256 in both"},
     {"--stage", OPT_ENUM, &opt.stage, "projector|e2e", "what is trained: the projector alone, or everything"},
-    {"--dtype", OPT_ENUM, &opt.dtype, "auto|f32|bf16", "type of the arithmetic; weights and optimizer are float32"},
+    {"--dtype", OPT_ENUM, &opt.dtype, "auto|f32|bf16", "type of the arithmetic"},
     {"--batch", OPT_INT, &opt.batch, "0..4096", "samples; 0: 32 small, 1 full"},
     {"--text", OPT_INT, &opt.text, "0..4096", "text tokens a sample; 0: 48 small, 128 full"},
     {"--mask", OPT_ENUM, &opt.mask, "causal|prefix|isolated",
      "which keys a visual token sees; the count of operations is the causal one's"},
     {"--recompute", OPT_ENUM, &opt.recompute, "off|on",
      "activation checkpointing: layers keep their input alone and are computed again in the backward pass"},
+    {"--weights", OPT_ENUM, &opt.weights, "f32|bf16", "type of matrices and embeddings"},
     {"--gradients", OPT_ENUM, &opt.gradients, "f32|bf16", "type of the gradients of linear layers' matrices"},
     {"--moments", OPT_ENUM, &opt.moments, "f32|bf16", "type of AdamW's moments"},
     {"--steps", OPT_INT, &opt.steps, "1..10000", "steps that are timed"},
@@ -124,7 +125,7 @@ static oc_status open_bench(bench *b, oc_error *err) {
     oc_bench_config(&c, opt.preset == 1 ? OC_BENCH_FULL : OC_BENCH_SMALL);
     c.mask = mask[opt.mask];
     b->memory.bytes[OC_ROLE_PROGRAM] = oc_rss_bytes();
-    OC_TRY(oc_vlm_create(&b->m, b->compute, &c, bf16 ? OC_BF16 : OC_F32, err));
+    OC_TRY(oc_vlm_create_typed(&b->m, b->compute, &c, bf16 ? OC_BF16 : OC_F32, opt.weights ? OC_BF16 : OC_F32, err));
     oc_bench_fill(&b->m);
     OC_TRY(make_batch(b, err));
     memcpy(b->m.train, train, sizeof b->m.train);

@@ -77,9 +77,10 @@ const oc_command oc_command_data_synth = {
     .summary = "Make a data set of synthetic pictures with captions and questions",
     .details =
         "Writes images, recap.json, human.json and qa.json (LLaVA conversations), captions_coco.json (five references an\n"
-        "image), qa.jsonl (questions for evaluation) and places.jsonl (what is where, for training). Twelve (colour, shape)\n"
-        "pairs and four (shape left of shape) arrangements are kept out of train and val; every test image shows one of the\n"
-        "pairs or more. --domain cells draws smears instead: four (kind of cell, stain) pairs are kept out.\n\n"
+        "image) and qa.jsonl (questions for evaluation). For training there are also places.jsonl (what is where), and\n"
+        "shapes.json, colors.json and find.json (scenes as lists). Twelve (colour, shape) pairs and four (shape left of\n"
+        "shape) arrangements are kept out of train and val; every test image shows one of the pairs or more. --domain cells\n"
+        "draws smears instead: four (kind of cell, stain) pairs are kept out.\n\n"
         "  ocellus data synth --out scenes/train --count 20000\n"
         "  ocellus data synth --out scenes/test --count 1000 --split test --seed 1\n"
         "  ocellus data synth --out smears --count 2000 --domain cells\n"

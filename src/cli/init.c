@@ -57,7 +57,7 @@ static int run(int n_args, char **args, oc_error *err) {
     OC_GO(oc_compute_open(&c, &(oc_compute_options){0}, err));
     OC_GO(oc_tokenizer_open(&t, opt.tokenizer ? opt.tokenizer : opt.text, err));
     OC_GO(oc_tokenizer_add_special(t, OC_IMAGE_PLACEHOLDER, &image, err));
-    OC_GO(oc_assemble(&m, c, &model, t, (uint64_t)opt.seed, OC_F32, err));
+    OC_GO(oc_assemble(&m, c, &model, t, (uint64_t)opt.seed, OC_F32, OC_F32, err));
     OC_GO(oc_model_save_atomic(opt.out, &m, t, NULL, err));
     OC_GO(print_result(&m, err));
 done:

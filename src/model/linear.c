@@ -15,12 +15,13 @@ oc_status oc_linear_open(oc_linear *l, oc_compute *c, const oc_params *p, const 
         const oc_param *r = first + i;
         OC_ASSERT((int)(r->n / (size_t)r->shape[0]) == l->cols);
         OC_ASSERT(r->offset == first->offset + (size_t)l->rows * (size_t)l->cols);
+        OC_ASSERT(r->weight.offset == first->weight.offset + (size_t)l->rows * (size_t)l->cols);
         l->rows += r->shape[0];
     }
     if (bias_name) l->bias = oc_params_find(p, bias_name);
     OC_ASSERT(!bias_name || l->bias >= 0);
-    oc_matrix_desc d = {
-        .w = oc_params_weight(p, l->weight), .w_type = OC_F32, .t = t, .rows = l->rows, .cols = l->cols};
+    oc_matrix_desc d = oc_params_matrix(p, l->weight, t);
+    d.rows = l->rows;
     l->matrix = c->ops.matrix_create(c, &d);
     return l->matrix ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for %s", weight_name);
 }

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -149,6 +150,55 @@ static void build_text(builder *b, const oc_text_config *t) {
     if (!t->tied) add_linear(b, P, "lm_head", t->vocab, C, false, GAIN);
 }
 
+bool oc_param_is_inner_matrix(const oc_param *r) { return r->decay && strcmp(r->name, "lm_head.weight"); }
+
+/* ---- float32 or bf16 ----------------------------------------------------------------------------------------------- */
+
+/* Inner matrices' gradients are made by oc_linear, which adds pieces to bf16. The vocabulary's tables receive theirs from
+ * kernels that add to float32. */
+static bool has_narrow_gradient(const oc_param *r) { return oc_param_is_inner_matrix(r); }
+
+/* What kernels read in either type. */
+static bool has_narrow_weight(const oc_param *r) { return r->n_dims == 2 && !strstr(r->name, "position_embedding"); }
+
+/* Places of one role for all rows, the rows that are `chosen` in bf16 (NULL: none), and the sizes of the buffers. */
+static void place(oc_params *p, bool (*chosen)(const oc_param *), size_t member, size_t *n, size_t *n16) {
+    const oc_param *before = NULL;
+    memcpy(n, p->n, sizeof p->n);
+    memset(n16, 0, sizeof p->n);
+    if (chosen) memset(n, 0, sizeof p->n);
+    for (int i = 0; i < p->count; before = &p->row[i++]) {
+        oc_param *r = &p->row[i];
+        oc_place *here = (oc_place *)((char *)r + member);
+        *here = (oc_place){.offset = r->offset};
+        if (!chosen) continue;
+        here->narrow = chosen(r);
+        size_t *end = here->narrow ? &n16[r->part] : &n[r->part];
+        bool joined = before && before->part == r->part && chosen(before) == here->narrow && before->offset + before->n == r->offset;
+        if (!joined) *end = (*end + 31) / 32 * 32; /* what is one matrix stays one, and lines begin anew for others */
+        here->offset = *end;
+        *end += r->n;
+    }
+}
+
+static void place_all(oc_params *p) {
+    place(p, p->narrow_weights ? has_narrow_weight : NULL, offsetof(oc_param, weight), p->n_w, p->n_w16);
+    place(p, p->narrow_gradients ? has_narrow_gradient : NULL, offsetof(oc_param, grad), p->n_g, p->n_g16);
+}
+
+void oc_params_narrow_weights(oc_params *p) {
+    p->narrow_weights = true;
+    place_all(p);
+}
+
+void oc_params_narrow(oc_params *p, bool gradients, bool moments) {
+    p->narrow_gradients = gradients;
+    p->narrow_moments = moments;
+    place_all(p);
+}
+
+/* ---- The table of a model -------------------------------------------------------------------------------------------- */
+
 oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
     memset(p, 0, sizeof *p);
     builder b = {p, OC_OK, err};
@@ -162,10 +212,12 @@ oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
     }
     if (c->has_text) build_text(&b, &c->text);
     for (int i = 0; i < OC_PART_COUNT; i++) align_part(&b, (oc_part)i);
-    oc_params_narrow(p, false, false);
+    place_all(p);
     if (b.st != OC_OK) oc_params_close(p);
     return b.st;
 }
+
+/* ---- Memory -------------------------------------------------------------------------------------------------------- */
 
 static oc_status alloc_zeroed(void *out, size_t n, size_t size, const char *what, oc_part part, oc_error *err) {
     char text[64];
@@ -178,8 +230,12 @@ static oc_status alloc_zeroed(void *out, size_t n, size_t size, const char *what
 }
 
 oc_status oc_params_alloc_weights(oc_params *p, oc_error *err) {
-    for (int i = 0; i < OC_PART_COUNT; i++)
-        if (p->n[i]) OC_TRY(alloc_zeroed(&p->w[i], p->n[i], sizeof(float), "weights", (oc_part)i, err));
+    for (int i = 0; i < OC_PART_COUNT; i++) {
+        if (!p->n[i]) continue;
+        OC_TRY(alloc_zeroed(&p->w[i], p->n_w[i], sizeof(float), "weights", (oc_part)i, err));
+        if (p->narrow_weights)
+            OC_TRY(alloc_zeroed(&p->w16[i], p->n_w16[i], sizeof(uint16_t), "weights", (oc_part)i, err));
+    }
     return OC_OK;
 }
 
@@ -189,31 +245,6 @@ static void free_role(void *role) { /* address of a pointer */
     oc_free(p);
     p = NULL;
     memcpy(role, &p, sizeof p);
-}
-
-bool oc_param_is_inner_matrix(const oc_param *r) { return r->decay && strcmp(r->name, "lm_head.weight"); }
-
-/* Inner matrices' gradients are made by oc_linear, which adds pieces to bf16. The vocabulary's tables receive theirs from
- * kernels that add to float32. */
-
-void oc_params_narrow(oc_params *p, bool gradients, bool moments) {
-    p->narrow_gradients = gradients;
-    p->narrow_moments = moments;
-    memcpy(p->n_g, p->n, sizeof p->n_g);
-    memset(p->n_g16, 0, sizeof p->n_g16);
-    if (gradients) memset(p->n_g, 0, sizeof p->n_g);
-    for (int i = 0; i < p->count; i++) {
-        oc_param *r = &p->row[i];
-        const oc_param *before = i > 0 && p->row[i - 1].part == r->part ? r - 1 : NULL;
-        r->narrow = gradients && oc_param_is_inner_matrix(r);
-        r->g_offset = r->offset;
-        if (!gradients) continue;
-        size_t *n = r->narrow ? &p->n_g16[r->part] : &p->n_g[r->part];
-        bool joined = before && before->narrow == r->narrow && before->offset + before->n == r->offset;
-        if (!joined) *n = (*n + 31) / 32 * 32; /* what is one matrix stays one, and lines begin anew for others */
-        r->g_offset = *n;
-        *n += r->n;
-    }
 }
 
 oc_status oc_params_alloc_gradients(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err) {
@@ -267,6 +298,7 @@ oc_status oc_params_set_gradients(oc_params *p, const bool parts[OC_PART_COUNT],
 void oc_params_close(oc_params *p) {
     for (int i = 0; i < OC_PART_COUNT; i++) {
         free_role(&p->w[i]);
+        free_role(&p->w16[i]);
         free_state(p, i);
     }
     free_role(&p->dw);
@@ -287,25 +319,30 @@ static void init_positions(float *w, int patches, int C) {
         }
 }
 
+/* Truncated at two deviations. */
+static float fresh_value(const oc_param *r, oc_rng *rng) {
+    double x;
+    if (r->init_std <= 0) return r->init_std < 0 ? 1.0f : 0.0f;
+    do x = oc_rng_normal(rng);
+    while (fabs(x) > 2);
+    return (float)(x * (double)r->init_std);
+}
+
 void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]) {
     for (int i = 0; i < p->count; i++) {
         const oc_param *r = &p->row[i];
         if (!which[r->part]) continue;
-        float *w = p->w[r->part] + r->offset;
         if (strstr(r->name, "position_embedding")) {
-            init_positions(w, r->shape[0], r->shape[1]);
+            init_positions(oc_params_weight(p, i), r->shape[0], r->shape[1]);
             continue;
         }
         oc_rng rng = oc_rng_at(seed, (uint64_t)r->part + 1, r->offset);
+        float *w = oc_params_weight(p, i);
+        uint16_t *w16 = oc_params_weight16(p, i);
         for (size_t j = 0; j < r->n; j++) {
-            if (r->init_std <= 0) {
-                w[j] = r->init_std < 0 ? 1.0f : 0.0f;
-                continue;
-            }
-            double x;
-            do x = oc_rng_normal(&rng);
-            while (fabs(x) > 2);
-            w[j] = (float)(x * (double)r->init_std);
+            float x = fresh_value(r, &rng);
+            if (w) w[j] = x;
+            else w16[j] = oc_f32_to_bf16(x);
         }
     }
 }
@@ -316,14 +353,48 @@ int oc_params_find(const oc_params *p, const char *name) {
     return -1;
 }
 
-float *oc_params_weight(const oc_params *p, int row) { return p->w[p->row[row].part] + p->row[row].offset; }
+/* ---- Values of a row ----------------------------------------------------------------------------------------------- */
+
+float *oc_params_weight(const oc_params *p, int row) {
+    const oc_param *r = &p->row[row];
+    return r->weight.narrow ? NULL : p->w[r->part] + r->weight.offset;
+}
+
+uint16_t *oc_params_weight16(const oc_params *p, int row) {
+    const oc_param *r = &p->row[row];
+    return r->weight.narrow ? p->w16[r->part] + r->weight.offset : NULL;
+}
+
+oc_matrix_desc oc_params_matrix(const oc_params *p, int row, oc_dtype t) {
+    const oc_param *r = &p->row[row];
+    oc_matrix_desc d = {.w_type = r->weight.narrow ? OC_BF16 : OC_F32,
+                        .t = t,
+                        .rows = r->shape[0],
+                        .cols = (int)(r->n / (size_t)r->shape[0])};
+    d.w = r->weight.narrow ? (const void *)oc_params_weight16(p, row) : oc_params_weight(p, row);
+    return d;
+}
+
+void oc_params_read(const oc_params *p, int row, size_t first, float *out, size_t n) {
+    const uint16_t *w16 = oc_params_weight16(p, row);
+    if (!w16) memcpy(out, oc_params_weight(p, row) + first, n * sizeof *out);
+    else
+        for (size_t i = 0; i < n; i++) out[i] = oc_bf16_to_f32(w16[first + i]);
+}
+
+void oc_params_write(oc_params *p, int row, size_t first, const float *x, size_t n) {
+    uint16_t *w16 = oc_params_weight16(p, row);
+    if (!w16) memcpy(oc_params_weight(p, row) + first, x, n * sizeof *x);
+    else
+        for (size_t i = 0; i < n; i++) w16[first + i] = oc_f32_to_bf16(x[i]);
+}
 
 float *oc_params_grad(const oc_params *p, int row) {
     const oc_param *r = &p->row[row];
-    return p->g[r->part] && !r->narrow ? p->g[r->part] + r->g_offset : NULL;
+    return p->g[r->part] && !r->grad.narrow ? p->g[r->part] + r->grad.offset : NULL;
 }
 
 uint16_t *oc_params_grad16(const oc_params *p, int row) {
     const oc_param *r = &p->row[row];
-    return p->g16[r->part] && r->narrow ? p->g16[r->part] + r->g_offset : NULL;
+    return p->g16[r->part] && r->grad.narrow ? p->g16[r->part] + r->grad.offset : NULL;
 }

@@ -20,6 +20,11 @@ static oc_status open_parts(oc_vlm *m, oc_error *err) {
 }
 
 oc_status oc_vlm_create(oc_vlm *m, oc_compute *c, const oc_config *cfg, oc_dtype t, oc_error *err) {
+    return oc_vlm_create_typed(m, c, cfg, t, OC_F32, err);
+}
+
+oc_status oc_vlm_create_typed(oc_vlm *m, oc_compute *c, const oc_config *cfg, oc_dtype t, oc_dtype weights,
+                              oc_error *err) {
     memset(m, 0, sizeof *m);
     m->compute = c;
     m->cfg = *cfg;
@@ -27,6 +32,7 @@ oc_status oc_vlm_create(oc_vlm *m, oc_compute *c, const oc_config *cfg, oc_dtype
     oc_status st;
     OC_GO(oc_config_check(&m->cfg, "model", err));
     OC_GO(oc_params_build(&m->params, &m->cfg, err));
+    if (weights == OC_BF16) oc_params_narrow_weights(&m->params);
     OC_GO(oc_params_alloc_weights(&m->params, err));
     OC_GO(open_parts(m, err));
 done:
@@ -153,6 +159,12 @@ static void map_visual_rows(oc_vlm *m, const oc_batch *b) {
     OC_ASSERT(k == r->n_visual);
 }
 
+/* x [N, C] = embeddings of token [N]. */
+static void look_up(const oc_vlm *m, void *x, const int32_t *token, int N) {
+    const oc_matrix_desc table = oc_params_matrix(&m->params, m->embed, m->t);
+    m->compute->ops.embedding_fwd(m->compute, x, token, table.w, table.w_type, N, table.cols, m->t);
+}
+
 /* Vision, projector, token embeddings; visual rows replaced by the projected patches. */
 static void embed(oc_vlm *m, const oc_batch *b) {
     struct oc_vlm_rows *r = &m->rows;
@@ -160,7 +172,7 @@ static void embed(oc_vlm *m, const oc_batch *b) {
     const int C = m->cfg.text.hidden;
     void *x = oc_decoder_input(&m->decoder);
     for (int i = 0; i < b->N; i++) OC_ASSERT(b->token[i] >= 0 && b->token[i] < m->cfg.text.vocab);
-    c->ops.embedding_fwd(c, x, b->token, oc_params_weight(&m->params, m->embed), OC_F32, b->N, C, m->t);
+    look_up(m, x, b->token, b->N);
     memcpy(r->embed_id, b->token, (size_t)b->N * sizeof(int32_t));
     if (b->n_blocks == 0) return;
     map_visual_rows(m, b);
@@ -230,8 +242,7 @@ void oc_vlm_decode_attention(oc_vlm *m, float *logits, const int32_t *token, con
     oc_compute *c = m->compute;
     for (int b = 0; b < B; b++) OC_ASSERT(token[b] >= 0 && token[b] < m->cfg.text.vocab);
     begin(m, B, 0, 0, B, false);
-    c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), token, oc_params_weight(&m->params, m->embed), OC_F32, B,
-                         m->cfg.text.hidden, m->t);
+    look_up(m, oc_decoder_input(&m->decoder), token, B);
     oc_decoder_rows rows = {.position = position,
                             .cache = kv,
                             .slot = slot,

@@ -43,6 +43,9 @@ typedef struct oc_vlm {
 
 /* Builds parts, parameter table and zeroed weights for a configuration. */
 oc_status oc_vlm_create(oc_vlm *m, oc_compute *c, const oc_config *cfg, oc_dtype t, oc_error *err);
+/* The same with matrices and embeddings kept in `weights` (OC_F32 or OC_BF16) instead of float32. */
+oc_status oc_vlm_create_typed(oc_vlm *m, oc_compute *c, const oc_config *cfg, oc_dtype t, oc_dtype weights,
+                              oc_error *err);
 void oc_vlm_close(oc_vlm *m);
 
 /* What is trainable from now on; allocates and frees gradients and moments. */

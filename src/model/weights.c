@@ -94,11 +94,29 @@ static void describe_shape(char *out, size_t size, const oc_param *r) {
 
 /* What the tensors of a file are measured against: the table of a model, and the parts that are wanted of it. */
 typedef struct target {
-    const oc_params *params;
+    oc_params *params;
     const oc_config *cfg;
     const bool *want; /* [OC_PART_COUNT] */
     bool fill;        /* else only checked: params then has no memory yet */
 } target;
+
+enum { CHUNK = 4096 }; /* elements that are converted at a time */
+
+static oc_status fill_row(const target *g, int row, const oc_tensor_info *t, oc_error *err) {
+    float *w = oc_params_weight(g->params, row), piece[CHUNK];
+    if (w) return oc_tensor_to_f32(t, w, err);
+    const size_t n = g->params->row[row].n, size = t->bytes / n;
+    for (size_t i = 0; i < n; i += CHUNK) {
+        oc_tensor_info part = *t;
+        part.n_dims = 1;
+        part.shape[0] = (int64_t)OC_MIN((size_t)CHUNK, n - i);
+        part.data = (const char *)t->data + i * size;
+        part.bytes = (size_t)part.shape[0] * size;
+        OC_TRY(oc_tensor_to_f32(&part, piece, err));
+        oc_params_write(g->params, row, i, piece, (size_t)part.shape[0]);
+    }
+    return OC_OK;
+}
 
 static oc_status load_tensor(const target *g, const oc_safetensors *st, const oc_tensor_info *t, uint8_t *seen,
                              oc_error *err) {
@@ -123,7 +141,7 @@ static oc_status load_tensor(const target *g, const oc_safetensors *st, const oc
         return oc_fail(err, OC_ERR_UNSUPPORTED, "%s: tensor \"%s\" is %s; weights are F32, BF16, F16 or F64", t->file,
                        t->name, oc_tensor_describe(found, sizeof found, t));
     if (!g->fill) return OC_OK;
-    OC_TRY(oc_tensor_to_f32(t, oc_params_weight(g->params, row), err));
+    OC_TRY(fill_row(g, row, t, err));
     oc_safetensors_release(st, t);
     return OC_OK;
 }
@@ -159,8 +177,9 @@ static oc_status check_tied_head(const target *g, const oc_safetensors *st, oc_e
 /* Some files leave post_layernorm out, since nothing reads it. It is then what a fresh model has. */
 static bool may_be_missing(const oc_param *r) { return !strncmp(r->name, "vision_tower.post_layernorm.", 28); }
 
-static void fill_fresh(const target *g, const oc_param *r) {
-    float *w = g->params->w[r->part] + r->offset;
+static void fill_fresh(const target *g, int row) {
+    const oc_param *r = &g->params->row[row];
+    float *w = oc_params_weight(g->params, row); /* of a norm: float32 always */
     for (size_t i = 0; i < r->n; i++) w[i] = r->init_std < 0 ? 1.0f : 0.0f;
 }
 
@@ -171,7 +190,7 @@ static oc_status check_missing(const target *g, const char *where, const uint8_t
         const oc_param *r = &g->params->row[i];
         if (!g->want[r->part] || seen[i]) continue;
         if (may_be_missing(r)) {
-            if (g->fill) fill_fresh(g, r);
+            if (g->fill) fill_fresh(g, i);
             continue;
         }
         size_t n = strlen(list);
@@ -238,6 +257,11 @@ oc_status oc_weights_check(oc_config *cfg, const char *dir, const bool want[OC_P
 }
 
 oc_status oc_weights_open(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype t, oc_error *err) {
+    return oc_weights_open_typed(out, c, dir, t, OC_F32, err);
+}
+
+oc_status oc_weights_open_typed(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype t, oc_dtype weights,
+                                oc_error *err) {
     oc_config cfg;
     oc_safetensors *file = NULL;
     memset(out, 0, sizeof *out);
@@ -246,7 +270,7 @@ oc_status oc_weights_open(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype 
     projector_width(&cfg, file);
     bool want[OC_PART_COUNT] = {cfg.has_vision, cfg.has_vision && cfg.has_text, cfg.has_text};
     oc_status st = check_tensors(&cfg, file, dir, want, err);
-    if (st == OC_OK) st = oc_vlm_create(out, c, &cfg, t, err);
+    if (st == OC_OK) st = oc_vlm_create_typed(out, c, &cfg, t, weights, err);
     if (st == OC_OK) st = oc_weights_load_from(out, file, dir, want, err);
     if (st != OC_OK) oc_vlm_close(out);
     oc_safetensors_close(file);
@@ -270,14 +294,18 @@ static void file_name(char *out, size_t size, const oc_param *r, const oc_config
 }
 
 static oc_status write_param(oc_safetensors_writer *w, const oc_vlm *m, int row, oc_dtype dtype, oc_error *err) {
-    const float *x = oc_params_weight(&m->params, row);
     size_t n = m->params.row[row].n;
-    if (dtype == OC_F32) return oc_safetensors_write(w, x, n * sizeof *x, err);
-    uint16_t chunk[4096];
-    for (size_t i = 0; i < n; i += OC_COUNT(chunk)) {
-        size_t k = OC_MIN(OC_COUNT(chunk), n - i);
-        for (size_t j = 0; j < k; j++) chunk[j] = oc_f32_to_bf16(x[i + j]);
-        OC_TRY(oc_safetensors_write(w, chunk, k * sizeof *chunk, err));
+    float wide[CHUNK];
+    uint16_t half[CHUNK];
+    for (size_t i = 0; i < n; i += CHUNK) {
+        size_t k = OC_MIN((size_t)CHUNK, n - i);
+        oc_params_read(&m->params, row, i, wide, k);
+        if (dtype == OC_F32) {
+            OC_TRY(oc_safetensors_write(w, wide, k * sizeof *wide, err));
+            continue;
+        }
+        for (size_t j = 0; j < k; j++) half[j] = oc_f32_to_bf16(wide[j]);
+        OC_TRY(oc_safetensors_write(w, half, k * sizeof *half, err));
     }
     return OC_OK;
 }

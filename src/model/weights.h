@@ -32,6 +32,9 @@ oc_status oc_weights_check(oc_config *cfg, const char *dir, const bool want[OC_P
  * wider than the LLaVA layout is recognised by its weight's shape. */
 oc_status oc_weights_open(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype t, oc_error *err);
 
+/* The same with matrices and embeddings kept in `weights` (oc_vlm_create_typed). */
+oc_status oc_weights_open_typed(oc_vlm *out, oc_compute *c, const char *dir, oc_dtype t, oc_dtype weights, oc_error *err);
+
 typedef struct oc_save_options {
     oc_dtype dtype;       /* OC_F32 (default) or OC_BF16 */
     size_t shard_bytes;   /* 0: one file; else model-0000k-of-0000n.safetensors and an index */

@@ -70,11 +70,11 @@ oc_status oc_assemble_check(const oc_config *c, const oc_recipe_model *r, oc_err
 }
 
 oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed,
-                      oc_dtype dtype, oc_error *err) {
+                      oc_dtype dtype, oc_dtype weights, oc_error *err) {
     oc_config cfg;
     OC_TRY(oc_assemble_config(&cfg, r, t, err));
     OC_TRY(oc_assemble_check(&cfg, r, err));
-    OC_TRY(oc_vlm_create(m, c, &cfg, dtype, err));
+    OC_TRY(oc_vlm_create_typed(m, c, &cfg, dtype, weights, err));
     const bool fresh[OC_PART_COUNT] = {!r->towers.vision, true, !r->towers.text};
     oc_params_init(&m->params, seed, fresh);
     oc_status st = OC_OK;

@@ -10,9 +10,9 @@
 oc_status oc_assemble_config(oc_config *c, const oc_recipe_model *r, const oc_tokenizer *t, oc_error *err);
 /* The towers' folders hold the tensors that the configuration needs: headers are read, no memory is taken. */
 oc_status oc_assemble_check(const oc_config *c, const oc_recipe_model *r, oc_error *err);
-/* The model itself; what is new is drawn from seed. On failure *m is closed. */
+/* The model itself, its matrices kept in `weights`; what is new is drawn from seed. On failure *m is closed. */
 oc_status oc_assemble(oc_vlm *m, oc_compute *c, const oc_recipe_model *r, const oc_tokenizer *t, uint64_t seed,
-                      oc_dtype dtype, oc_error *err);
+                      oc_dtype dtype, oc_dtype weights, oc_error *err);
 
 /* Every id must have a row of the embedding table, and <image> must be the model's placeholder. */
 oc_status oc_check_tokenizer(const oc_config *c, const oc_tokenizer *t, oc_error *err);

@@ -110,16 +110,10 @@ static oc_status run_step(oc_loop *l, oc_step_result *r, double factor, double *
     return OC_OK;
 }
 
-static bool weights_are_finite(const oc_optimizer *o) {
-    double sum = 0;
-    for (int i = 0; i < o->n_ranges; i++) sum += o->compute->ops.sum_squares(o->compute, o->range[i].w, o->range[i].n);
-    return isfinite(sum);
-}
-
 /* Weights that are not finite, or from which such a loss came, are no state to continue from: saving waits for a step that
  * goes well. */
 static oc_status save(oc_loop *l, bool *due, oc_error *err) {
-    *due = l->optimizer->skipped_in_a_row > 0 || !weights_are_finite(l->optimizer);
+    *due = l->optimizer->skipped_in_a_row > 0 || !oc_optimizer_weights_finite(l->optimizer);
     if (*due) return OC_OK;
     double start = oc_now();
     oc_status st = l->save(l->ctx, err);

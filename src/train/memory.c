@@ -43,11 +43,7 @@ static oc_status packed_bytes(size_t *out, const oc_vlm *m, const bool train[OC_
     for (int i = 0; i < m->params.count; i++) {
         const oc_param *r = &m->params.row[i];
         if (!is_packed(r)) continue;
-        oc_matrix_desc d = {.w = oc_params_weight(&m->params, i),
-                            .w_type = OC_F32,
-                            .t = m->t,
-                            .rows = r->shape[0],
-                            .cols = (int)(r->n / (size_t)r->shape[0])};
+        oc_matrix_desc d = oc_params_matrix(&m->params, i, m->t);
         oc_matrix *w = c->ops.matrix_create(c, &d);
         if (!w) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the plan");
         *out += c->ops.matrix_bytes(w, passes_gradient(r, train));
@@ -63,7 +59,7 @@ oc_status oc_memory_parameters(oc_memory *out, const oc_vlm *m, const bool train
     bytes[OC_ROLE_WEIGHTS] = bytes[OC_ROLE_GRADIENTS] = bytes[OC_ROLE_MOMENTS] = bytes[OC_ROLE_AVERAGES] = 0;
     for (int i = 0; i < OC_PART_COUNT; i++) {
         const oc_params *p = &m->params;
-        bytes[OC_ROLE_WEIGHTS] += p->n[i] * sizeof(float);
+        bytes[OC_ROLE_WEIGHTS] += p->n_w[i] * sizeof(float) + p->n_w16[i] * sizeof(uint16_t);
         if (!train[i] || !p->n[i]) continue;
         any = true;
         bytes[OC_ROLE_GRADIENTS] += p->n_g[i] * sizeof(float) + p->n_g16[i] * sizeof(uint16_t);
@@ -71,8 +67,8 @@ oc_status oc_memory_parameters(oc_memory *out, const oc_vlm *m, const bool train
         if (averages) bytes[OC_ROLE_AVERAGES] += p->n[i] * sizeof(float);
     }
     if (any && m->params.narrow_gradients) bytes[OC_ROLE_GRADIENTS] += OC_PARAMS_DW * sizeof(float);
-    if (any && (m->params.narrow_gradients || m->params.narrow_moments))
-        bytes[OC_ROLE_MOMENTS] += 3 * OC_NARROW_PIECE * sizeof(float);
+    if (any && (m->params.narrow_weights || m->params.narrow_gradients || m->params.narrow_moments))
+        bytes[OC_ROLE_MOMENTS] += OC_NARROW_PIECES * OC_NARROW_PIECE * sizeof(float);
     return packed_bytes(&bytes[OC_ROLE_PACKED], m, train, err);
 }
 
@@ -114,7 +110,7 @@ static oc_status open_thin(oc_vlm *thin, const oc_vlm *m, const bool train[OC_PA
     oc_config c = m->cfg;
     if (c.has_vision) c.vision.layers = 1, c.vision.feature_layer = -1;
     c.text.layers = 1;
-    OC_TRY(oc_vlm_create(thin, m->compute, &c, m->t, err));
+    OC_TRY(oc_vlm_create_typed(thin, m->compute, &c, m->t, m->params.narrow_weights ? OC_BF16 : OC_F32, err));
     memcpy(thin->train, train, sizeof thin->train);
     oc_params_narrow(&thin->params, m->params.narrow_gradients, false);
     return oc_params_alloc_gradients(&thin->params, train, err);

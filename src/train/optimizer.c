@@ -7,7 +7,7 @@
 
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
     if (oc_range_is_narrow(r) && !o->piece)
-        OC_TRY(oc_alloc_for(&o->piece, 3 * OC_NARROW_PIECE * sizeof(float), "the optimizer", err));
+        OC_TRY(oc_alloc_for(&o->piece, OC_NARROW_PIECES * OC_NARROW_PIECE * sizeof(float), "the optimizer", err));
     if (o->n_ranges == o->capacity) {
         int capacity = o->capacity ? 2 * o->capacity : 64;
         oc_range *p = oc_realloc(o->range, (size_t)o->n_ranges * sizeof *p, (size_t)capacity * sizeof *p);
@@ -52,22 +52,30 @@ static oc_status open_muon(oc_optimizer *o, oc_dtype t, oc_error *err) {
     return oc_muon_team_open(&o->muon, o->compute, o->matrix, n, t, err);
 }
 
+/* Does a row lie behind another one in everything that is kept of it? */
+static bool continues(const oc_param *before, const oc_param *r) {
+    return before && before->part == r->part && before->offset + before->n == r->offset &&
+           before->weight.narrow == r->weight.narrow && before->grad.narrow == r->grad.narrow &&
+           before->weight.offset + before->n == r->weight.offset && before->grad.offset + before->n == r->grad.offset;
+}
+
 oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT],
                                  float *const ema[OC_PART_COUNT], bool with_unused, oc_error *err) {
     const oc_params *p = &m->params;
+    const oc_param *before = NULL; /* the row that was added last */
     for (int i = 0; i < p->count; i++) {
         const oc_param *r = &p->row[i];
         if (!p->g[r->part] || (r->unused && !with_unused)) continue;
         oc_range *last = o->n_ranges ? &o->range[o->n_ranges - 1] : NULL;
-        float *w = p->w[r->part] + r->offset;
         /* Muon's authors leave the first layer to AdamW too; under Muon an encoder learns faster (docs/results/demo.md). */
         bool matrix = o->opt.rule == OC_RULE_MUON && oc_param_is_inner_matrix(r);
-        if (!matrix && last && !last->rows && last->w + last->n == w && last->decay == r->decay &&
-            !last->g16 == !r->narrow) {
+        if (!matrix && last && !last->rows && continues(before, r) && last->decay == r->decay) {
             last->n += r->n;
+            before = r;
             continue;
         }
-        oc_range range = {.w = w,
+        oc_range range = {.w = oc_params_weight(p, i),
+                          .w16 = oc_params_weight16(p, i),
                           .g = oc_params_grad(p, i),
                           .g16 = oc_params_grad16(p, i),
                           .m = p->m[r->part] ? p->m[r->part] + r->offset : NULL,
@@ -81,8 +89,9 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
                           .rows = matrix ? r->shape[0] : 0,
                           .cols = matrix ? (int)(r->n / (size_t)r->shape[0]) : 0};
         if (matrix && oc_range_is_narrow(&range))
-            return oc_fail(err, OC_ERR_ARG, "optimizer: muon needs float32 state; leave out gradients: bf16 and moments: bf16");
+            return oc_fail(err, OC_ERR_ARG, "optimizer: muon needs float32 state; leave out weights, gradients and moments: bf16");
         OC_TRY(oc_optimizer_add(o, &range, err));
+        before = r;
     }
     return open_muon(o, m->t, err);
 }
@@ -128,7 +137,10 @@ static void update_by_adamw(oc_optimizer *o, int i, double lr, double grad_scale
 
 bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale) {
     double sq = 0;
-    for (int i = 0; i < o->n_ranges; i++) sq += oc_narrow_sum_squares(o, &o->range[i]);
+    for (int i = 0; i < o->n_ranges; i++) {
+        const oc_range *r = &o->range[i];
+        sq += oc_narrow_sum_squares(o, r->g, r->g16, r->n);
+    }
     o->last_norm = sqrt(sq) * scale;
     bool finite = isfinite(o->last_norm) && isfinite(loss);
     if (finite) {
@@ -155,4 +167,13 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale
             memset(o->range[i].g, 0, o->range[i].n * sizeof(float));
     }
     return finite;
+}
+
+bool oc_optimizer_weights_finite(oc_optimizer *o) {
+    double sum = 0;
+    for (int i = 0; i < o->n_ranges; i++) {
+        const oc_range *r = &o->range[i];
+        sum += oc_narrow_sum_squares(o, r->w, r->w16, r->n);
+    }
+    return isfinite(sum);
 }

@@ -11,7 +11,7 @@
 
 typedef struct oc_range {
     float *w, *g, *m, *v, *ema; /* [n]; ema NULL: no average */
-    uint16_t *g16, *m16, *v16;  /* [n] bf16, in place of g, of m and v; NULL: float32 (narrow.h) */
+    uint16_t *w16, *g16, *m16, *v16; /* [n] bf16, in place of w, of g, of m and v; NULL: float32 (narrow.h) */
     size_t n;
     double lr; /* peak learning rate */
     bool decay;
@@ -45,10 +45,12 @@ typedef struct oc_optimizer {
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err);
 /* All trainable rows of a model, by part, with the learning rates of the parts; ema: per part buffers or NULL. Under
  * OC_RULE_MUON each matrix but embeddings, positions and the vocabulary projection becomes a range of its own, which must have float32
- * gradients and moments (else OC_ERR_ARG). */
+ * weights, gradients and moments (else OC_ERR_ARG). */
 oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT],
                                  float *const ema[OC_PART_COUNT], bool with_unused, oc_error *err);
 void oc_optimizer_close(oc_optimizer *o);
+/* Is there neither NaN nor Inf among the weights? */
+bool oc_optimizer_weights_finite(oc_optimizer *o);
 
 /* One update from the accumulated gradients times `scale` (1 / labels where they are a sum over labels); they are zero
  * afterwards. factor: the schedule's value in (0, 1], times each range's peak. False when the norm or the loss was not

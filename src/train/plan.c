@@ -305,7 +305,7 @@ oc_status oc_train_plan(oc_plan *out, const oc_recipe *recipe, const oc_train_op
                      recipe->model.init);
     OC_GO(st);
     OC_GO(check_data(&run, planned_stages(&run), err));
-    OC_GO(oc_vlm_create(&m, run.compute, &cfg, run.dtype, err));
+    OC_GO(oc_vlm_create_typed(&m, run.compute, &cfg, run.dtype, oc_recipe_weights(recipe), err));
     oc_params_narrow(&m.params, recipe->gradients == OC_RECIPE_STATE_BF16, recipe->moments == OC_RECIPE_STATE_BF16);
     memcpy(out->parameters, m.params.n_values, sizeof out->parameters);
     out->dtype = run.dtype;

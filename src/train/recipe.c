@@ -251,10 +251,13 @@ static const oc_setting recipe_table[] = {
         oc_recipe, "recompute", recompute, "auto|off|on", "auto",
         "activation checkpointing: layers keep their input alone and are computed again in the backward pass, which takes "
         "less memory and up to a third more time; auto: for as many layers as `memory` asks for"),
+    WORD(oc_recipe, "weights", weights, "f32|bf16", "f32",
+         "type of matrices and embeddings during training; bf16, rounded at random after each step, saves two bytes a parameter (four where "
+         "bf16 arithmetic keeps a copy). For AdamW without `ema`"),
     WORD(oc_recipe, "gradients", gradients, "f32|bf16", "f32",
          "type of the gradients of linear layers' matrices; bf16 saves two bytes a parameter"),
     WORD(oc_recipe, "moments", moments, "f32|bf16", "f32",
-         "type of AdamW's two moments; bf16, rounded at random, saves four bytes a parameter. Weights stay float32"),
+         "type of AdamW's two moments; bf16, rounded at random, saves four bytes a parameter"),
     INT(oc_recipe, "max_skipped", max_skipped, "1..1000000", "25",
         "steps with NaN or Inf in loss or gradient are skipped; after so many in a row a run stops, its last checkpoint intact"),
     GROUP(oc_recipe, "model", model, model_table, "where the weights come from"),
@@ -371,6 +374,8 @@ static oc_status check_stage(const oc_recipe *r, int i, oc_error *err) {
     if (s->micro_batch > s->batch) return fail_rule(r, s->line, where, "micro_batch is larger than batch", err);
     if (s->mask == OC_RECIPE_MASK_OF_MODEL) s->mask = r->model.mask;
     OC_TRY(check_budget(r, &s->budget, s->line, where, err));
+    if (r->weights == OC_RECIPE_STATE_BF16 && s->ema > 0)
+        return fail_rule(r, s->line, where, "ema averages float32 weights: leave it out, or weights: bf16", err);
     if (s->eval.line && !s->eval.images && r->data.images && !(s->eval.images = oc_strdup(r->data.images)))
         return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", r->path);
     return check_datasets(r, &s->datasets, where, err);

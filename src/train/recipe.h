@@ -205,7 +205,7 @@ typedef struct oc_recipe {
     const char *out;   /* relative to the current folder */
     int seed, threads; /* threads 0: all cores */
     oc_recipe_dtype dtype;
-    oc_recipe_state gradients, moments;
+    oc_recipe_state weights, gradients, moments;
     size_t memory_bytes; /* 0: no limit */
     oc_recipe_recompute recompute;
     int max_skipped; /* steps with NaN or Inf in a row */
@@ -224,6 +224,11 @@ oc_status oc_recipe_open(oc_recipe *recipe, const char *path, const char *const 
 oc_status oc_recipe_parse(oc_recipe *recipe, const char *text, size_t len, const char *path, const char *const *vars,
                           int n_vars, oc_error *err);
 void oc_recipe_close(oc_recipe *recipe);
+
+/* Type in which the stages keep matrices. */
+static inline oc_dtype oc_recipe_weights(const oc_recipe *r) {
+    return r->weights == OC_RECIPE_STATE_BF16 ? OC_BF16 : OC_F32;
+}
 
 static inline const oc_recipe_stage *oc_recipe_stage_at(const oc_recipe *r, int i) {
     return (const oc_recipe_stage *)r->stages.item + i;

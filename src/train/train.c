@@ -20,8 +20,8 @@ static oc_status open_model(oc_vlm *m, const oc_run *run, const char *checkpoint
     const char *whole = checkpoint ? checkpoint : run->recipe->model.init;
     if (!whole)
         return oc_assemble(m, run->compute, &run->recipe->model, run->tokenizer,
-                           (uint64_t)run->recipe->seed + SEED_WEIGHTS, run->dtype, err);
-    OC_TRY(oc_weights_open(m, run->compute, whole, run->dtype, err));
+                           (uint64_t)run->recipe->seed + SEED_WEIGHTS, run->dtype, oc_recipe_weights(run->recipe), err);
+    OC_TRY(oc_weights_open_typed(m, run->compute, whole, run->dtype, oc_recipe_weights(run->recipe), err));
     oc_status st = OC_OK;
     if (m->cfg.has_vision && m->cfg.has_text)
         st = oc_check_tokenizer(&m->cfg, run->tokenizer, err);

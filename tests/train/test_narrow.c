@@ -1,4 +1,4 @@
-/* Gradients and moments in bf16: rounding that is right on average, gradients that are the float32 ones to bf16's
+/* Weights, gradients and moments in bf16: rounding that is right on average, gradients that are the float32 ones to bf16's
  * precision, an optimizer whose second moment does not stand still, runs that repeat and continue bit for bit, and what all
  * of it costs in loss. */
 #include "runs.h"
@@ -110,6 +110,73 @@ static void moments_do_not_stand_still(void **state) {
     oc_compute_close(c);
 }
 
+/* Steps of a hundredth of the distance between two bf16 numbers: rounded to nearest, weights would stay where they are. */
+static void weights_do_not_stand_still(void **state) {
+    OC_UNUSED(state);
+    enum { N = 3 * 512, STEPS = 200 };
+    oc_compute *c;
+    static float g[N], m[N], v[N];
+    static uint16_t w16[N];
+    small_compute(&c, NULL);
+    oc_optimizer o = {.compute = c, .opt = {.beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8}};
+    memset(m, 0, sizeof m), memset(v, 0, sizeof v);
+    for (int i = 0; i < N; i++) w16[i] = oc_f32_to_bf16(1.5f);
+    small_ok(oc_optimizer_add(&o, &(oc_range){.w16 = w16, .g = g, .m = m, .v = v, .n = N, .lr = 1.0 / 12800}, &runs_err), &runs_err);
+    for (int step = 0; step < STEPS; step++) {
+        for (int i = 0; i < N; i++) g[i] = 0.5f;
+        assert_true(oc_optimizer_step(&o, 1, 1, 1));
+    }
+    double mean = 0;
+    for (int i = 0; i < N; i++) mean += (double)oc_bf16_to_f32(w16[i]) / N;
+    assert_true(fabs(mean - (1.5 - STEPS / 12800.0)) < 0.001); /* deviation of the mean: 2^-7 / 2 * sqrt(2) / sqrt(N) = 0.0001 */
+    assert_true(oc_optimizer_weights_finite(&o));
+    w16[N - 1] = 0x7f80; /* infinity */
+    assert_false(oc_optimizer_weights_finite(&o));
+    oc_optimizer_close(&o);
+    oc_compute_close(c);
+}
+
+/* A model whose matrices are bf16 computes what one of float32 does whose matrices were rounded, in both directions. */
+static void bf16_weights_are_rounded_ones(void **state) {
+    OC_UNUSED(state);
+    oc_compute *c;
+    oc_vlm m[2];
+    oc_batch b;
+    oc_loss loss[2];
+    oc_config cfg = small_config();
+    small_compute(&c, NULL);
+    fill(&b, &cfg);
+    for (int k = 0; k < 2; k++) {
+        small_ok(oc_vlm_create_typed(&m[k], c, &cfg, OC_F32, k ? OC_BF16 : OC_F32, &runs_err), &runs_err);
+        oc_params_init(&m[k].params, 3, SMALL_ALL);
+        for (int i = 0; k == 0 && i < m[0].params.count; i++) {
+            const oc_param *r = &m[0].params.row[i];
+            float *w = oc_params_weight(&m[0].params, i);
+            bool matrix = r->n_dims == 2 && !strstr(r->name, "position_embedding");
+            for (size_t j = 0; matrix && j < r->n; j++) w[j] = oc_bf16_to_f32(oc_f32_to_bf16(w[j]));
+        }
+        small_ok(oc_vlm_set_trainable(&m[k], SMALL_ALL, &runs_err), &runs_err);
+        small_ok(oc_vlm_reserve(&m[k], b.N, b.n_images, b.n_blocks, b.n_labels, true, &runs_err), &runs_err);
+        loss[k] = oc_vlm_loss(&m[k], &b, 0.1f);
+    }
+    assert_true(fabs(loss[0].sum - loss[1].sum) <= 1e-6 * loss[0].sum);
+    int narrow = 0;
+    for (int i = 0; i < m[0].params.count; i++) {
+        const oc_param *r = &m[0].params.row[i];
+        const float *want = oc_params_grad(&m[0].params, i), *got = oc_params_grad(&m[1].params, i);
+        double most = 0;
+        narrow += oc_params_weight16(&m[1].params, i) != NULL;
+        assert_true((oc_params_weight16(&m[1].params, i) == NULL) == (oc_params_weight(&m[1].params, i) != NULL));
+        for (size_t j = 0; j < r->n; j++) most = fmax(most, fabs((double)want[j]));
+        for (size_t j = 0; j < r->n; j++)
+            if (!(fabs((double)got[j] - (double)want[j]) <= 1e-5 * most)) fail_msg("%s[%zu]: %g instead of %g", r->name, j, (double)got[j], (double)want[j]);
+    }
+    assert_int_equal(narrow, 2 * 6 + 2 + 1 + 2 * 7);
+    for (int k = 0; k < 2; k++) oc_vlm_close(&m[k]);
+    oc_batch_close(&b);
+    oc_compute_close(c);
+}
+
 /* ---- Whole runs ---------------------------------------------------------------------------------------------------- */
 
 #define TUNE(types, more) RUN_HEAD types RUN_NEW "stages:\n- {name: a, " RUN_DATA ", steps: 300, batch: 4, train: {vision: 5e-4, projector: 1e-3, lm: 1e-3}, " more "}\n"
@@ -133,7 +200,8 @@ static void what_it_costs(void **state) {
         const char *name, *recipe;
     } cases[] = {{"bf16 gradients", TUNE("gradients: bf16\n", "beta2: 0.999")},
                  {"bf16 moments", TUNE("moments: bf16\n", "beta2: 0.999")},
-                 {"both", TUNE("gradients: bf16\nmoments: bf16\n", "beta2: 0.999")}};
+                 {"bf16 weights", TUNE("weights: bf16\n", "beta2: 0.999")},
+                 {"all", TUNE("weights: bf16\ngradients: bf16\nmoments: bf16\n", "beta2: 0.999")}};
     print_message("float32 state: loss %.4f\n", full);
     for (size_t i = 0; i < OC_COUNT(cases); i++) {
         double loss = last_losses(cases[i].recipe, "half");
@@ -144,7 +212,7 @@ static void what_it_costs(void **state) {
 
 static void runs_repeat_and_go_on(void **state) {
     OC_UNUSED(state);
-    const char *recipe = RUN_HEAD "gradients: bf16\nmoments: bf16\n" RUN_NEW "stages:\n- {name: a, " RUN_DATA ", steps: 8, batch: 4, micro_batch: 2, train: {vision: 5e-4, projector: 1e-3, lm: 1e-3}, save_every: 2, eval_every: 1}\n";
+    const char *recipe = RUN_HEAD "weights: bf16\ngradients: bf16\nmoments: bf16\n" RUN_NEW "stages:\n- {name: a, " RUN_DATA ", steps: 8, batch: 4, micro_batch: 2, train: {vision: 5e-4, projector: 1e-3, lm: 1e-3}, save_every: 2, eval_every: 1}\n";
     stopper stop = {0, 5, false};
     run(recipe, "whole", NULL);
     run(recipe, "again", NULL);
@@ -161,7 +229,8 @@ static void runs_repeat_and_go_on(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rounding_is_right_on_average), cmocka_unit_test(gradients_are_those_of_float32),
-        cmocka_unit_test(moments_do_not_stand_still),   cmocka_unit_test(what_it_costs),
+        cmocka_unit_test(moments_do_not_stand_still),   cmocka_unit_test(weights_do_not_stand_still),
+        cmocka_unit_test(bf16_weights_are_rounded_ones), cmocka_unit_test(what_it_costs),
         cmocka_unit_test(runs_repeat_and_go_on),
     };
     return cmocka_run_group_tests(tests, runs_setup, runs_teardown);

@@ -6,7 +6,9 @@
 For the masks causal and prefix: the largest difference of the text rows' logits over the largest logit (at most 1e-4 in
 float32), the relative L2 difference, and in how many rows the argmax is the same. bf16 has no fixed bound: with
 --transformers-bf16 the same prompt also runs through transformers in bf16, whose distance from its own float32 is the
-measure (some minutes and 4 GB where the processor has no bf16). Exit status 1 where Ocellus is beyond.
+measure. PyTorch's bf16 products take an hour where the processor has none, so operands are widened to float32 there and the
+result is rounded to bf16: what bf16 instructions with float32 accumulation give, up to the order of sums. Exit status 1
+where Ocellus is beyond.
 """
 import argparse
 import pathlib
@@ -16,8 +18,21 @@ import tempfile
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 MODES = ("causal", "prefix")
+aten = torch.ops.aten
+
+
+class WidenedProducts(TorchDispatchMode):
+    """Products of bf16 tensors: operands widened to float32, the result rounded to bf16."""
+    PRODUCTS = {aten.mm.default, aten.bmm.default, aten.addmm.default, aten.baddbmm.default, aten.convolution.default}
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func not in self.PRODUCTS or args[0].dtype != torch.bfloat16:
+            return func(*args, **(kwargs or {}))
+        wide = [x.float() if isinstance(x, torch.Tensor) else x for x in args]
+        return func(*wide, **(kwargs or {})).bfloat16()
 
 
 def transformers_bf16(path, want, modes):
@@ -28,7 +43,7 @@ def transformers_bf16(path, want, modes):
     ids, image = want["input_ids"][0], model.config.image_token_index
     n = model.config.image_seq_length
     out = {}
-    with torch.no_grad():
+    with torch.no_grad(), WidenedProducts():
         hidden = model.model.vision_tower(want["pixel_values"].bfloat16(), output_hidden_states=True).hidden_states[-1]
         x = model.model.language_model.embed_tokens(ids[None])
         x[0, ids == image] = model.model.multi_modal_projector(hidden)[0]
