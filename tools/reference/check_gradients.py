@@ -85,8 +85,9 @@ def main():
     ap.add_argument("--save", type=pathlib.Path)
     ap.add_argument("--threads", type=int, default=2)
     ap.add_argument("--ocellus", default="build/release/ocellus")
-    ap.add_argument("options", nargs="*", help="more options of ocellus forward, after --")
-    a = ap.parse_args()
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    a = ap.parse_args(sys.argv[1:split])
+    a.options = sys.argv[split + 1:]
     torch.set_num_threads(a.threads)
     config = json.loads((a.model / "config.json").read_text())
     with tempfile.TemporaryDirectory() as tmp:

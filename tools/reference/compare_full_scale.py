@@ -66,8 +66,9 @@ def main():
     ap.add_argument("--mask", choices=MODES, help="only this one")
     ap.add_argument("--transformers-bf16", action="store_true")
     ap.add_argument("--ocellus", default="build/release/ocellus")
-    ap.add_argument("options", nargs="*", help="more options of ocellus forward, after --")
-    a = ap.parse_args()
+    split = sys.argv.index("--") if "--" in sys.argv else len(sys.argv)
+    a = ap.parse_args(sys.argv[1:split])
+    a.options = sys.argv[split + 1:]
     want = load_file(a.model.parent / (a.model.name + ".logits.safetensors"))
     rows = want["text_rows"]
     modes = (a.mask,) if a.mask else MODES
