@@ -152,10 +152,10 @@ static void build_text(builder *b, const oc_text_config *t) {
 
 bool oc_param_is_inner_matrix(const oc_param *r) { return r->decay && strcmp(r->name, "lm_head.weight"); }
 
-/* ---- float32 or bf16 ----------------------------------------------------------------------------------------------- */
+/* ---- float32 or bf16 --------------------------------------------------------------------------------------------- */
 
-/* Inner matrices' gradients are made by oc_linear, which adds pieces to bf16. The vocabulary's tables receive theirs from
- * kernels that add to float32. */
+/* Inner matrices' gradients are made by oc_linear, which adds pieces to bf16. The vocabulary's tables receive theirs
+ * from kernels that add to float32. */
 static bool has_narrow_gradient(const oc_param *r) { return oc_param_is_inner_matrix(r); }
 
 /* What kernels read in either type. */
@@ -174,7 +174,8 @@ static void place(oc_params *p, bool (*chosen)(const oc_param *), size_t member,
         if (!chosen) continue;
         here->narrow = chosen(r);
         size_t *end = here->narrow ? &n16[r->part] : &n[r->part];
-        bool joined = before && before->part == r->part && chosen(before) == here->narrow && before->offset + before->n == r->offset;
+        bool joined = before && before->part == r->part && chosen(before) == here->narrow &&
+                      before->offset + before->n == r->offset;
         if (!joined) *end = (*end + 31) / 32 * 32; /* what is one matrix stays one, and lines begin anew for others */
         here->offset = *end;
         *end += r->n;
@@ -197,7 +198,7 @@ void oc_params_narrow(oc_params *p, bool gradients, bool moments) {
     place_all(p);
 }
 
-/* ---- The table of a model -------------------------------------------------------------------------------------------- */
+/* ---- The table of a model ---------------------------------------------------------------------------------------- */
 
 oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
     memset(p, 0, sizeof *p);
@@ -217,7 +218,7 @@ oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
     return b.st;
 }
 
-/* ---- Memory -------------------------------------------------------------------------------------------------------- */
+/* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
 static oc_status alloc_zeroed(void *out, size_t n, size_t size, const char *what, oc_part part, oc_error *err) {
     char text[64];
@@ -353,7 +354,7 @@ int oc_params_find(const oc_params *p, const char *name) {
     return -1;
 }
 
-/* ---- Values of a row ----------------------------------------------------------------------------------------------- */
+/* ---- Values of a row --------------------------------------------------------------------------------------------- */
 
 float *oc_params_weight(const oc_params *p, int row) {
     const oc_param *r = &p->row[row];

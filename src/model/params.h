@@ -1,6 +1,6 @@
 /* The parameter table: every tensor of the model is one row (name, shape, part, decay, offset) over one flat f32
- * buffer per part and role (weights, gradients, moments), or two where some rows of a role are kept in bf16. Loading, saving, freezing, clipping and updating are loops
- * over rows or ranges.
+ * buffer per part and role (weights, gradients, moments), or two where some rows of a role are kept in bf16. Loading,
+ * saving, freezing, clipping and updating are loops over rows or ranges.
  *
  * Tensors that one product reads together stand side by side without a gap, in the order in which the fused product
  * wants them: q, k, v weights (then q, k, v biases), gate, up. So a fused layer is a view, and files still hold the

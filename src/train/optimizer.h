@@ -44,8 +44,8 @@ typedef struct oc_optimizer {
 
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err);
 /* All trainable rows of a model, by part, with the learning rates of the parts; ema: per part buffers or NULL. Under
- * OC_RULE_MUON each matrix but embeddings, positions and the vocabulary projection becomes a range of its own, which must have float32
- * weights, gradients and moments (else OC_ERR_ARG). */
+ * OC_RULE_MUON each matrix but embeddings, positions and the vocabulary projection becomes a range of its own, which must
+ * have float32 weights, gradients and moments (else OC_ERR_ARG). */
 oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double lr[OC_PART_COUNT],
                                  float *const ema[OC_PART_COUNT], bool with_unused, oc_error *err);
 void oc_optimizer_close(oc_optimizer *o);

@@ -252,7 +252,7 @@ static const oc_setting recipe_table[] = {
         "activation checkpointing: layers keep their input alone and are computed again in the backward pass, which takes "
         "less memory and up to a third more time; auto: for as many layers as `memory` asks for"),
     WORD(oc_recipe, "weights", weights, "f32|bf16", "f32",
-         "type of matrices and embeddings during training; bf16, rounded at random after each step, saves two bytes a parameter (four where "
+         "type of matrices and embeddings in `stages`; bf16, rounded at random after each step, saves two bytes a parameter (four where "
          "bf16 arithmetic keeps a copy). For AdamW without `ema`"),
     WORD(oc_recipe, "gradients", gradients, "f32|bf16", "f32",
          "type of the gradients of linear layers' matrices; bf16 saves two bytes a parameter"),
