@@ -10,6 +10,8 @@
     "arXiv 2503.19508, abstract: better than VILA-13B and close to GIT-2 by CIDEr; its tables were not read"
 #define NOT_READ "its tables (arXiv 2312.07533) were not read"
 #define COGVLM   "Wang et al., CogVLM, arXiv 2311.03079v2, Table 1: "
+#define QWEN_VL  "README of github.com/QwenLM/Qwen-VL, table of zero-shot captioning and general VQA: "
+#define VILA2    "Fang et al., VILA2, arXiv 2407.17453v2, Table 5, which names no split"
 
 static const oc_published builtin[] = {
     {"coco-karpathy", PAPER, NULL, 0, ABSTRACT},
@@ -18,9 +20,18 @@ static const oc_published builtin[] = {
     {"flickr30k", PAPER, NULL, 0, ABSTRACT},
     {"flickr30k", "GIT-2", NULL, "CIDEr", 50.7, COGVLM "Karpathy's test split, zero-shot"},
     {"flickr30k", "VILA-13B", NULL, NULL, 0, NOT_READ},
+    {"flickr30k", "Flamingo-80B", "80B", "CIDEr", 67.2, QWEN_VL "zero-shot"},
+    {"flickr30k", "BLIP-2 (Vicuna-13B)", NULL, "CIDEr", 71.6, QWEN_VL "zero-shot"},
+    {"flickr30k", "Kosmos-2", NULL, "CIDEr", 80.5, QWEN_VL "zero-shot"},
+    {"flickr30k", "InstructBLIP (Vicuna-13B)", NULL, "CIDEr", 82.8, QWEN_VL "zero-shot"},
+    {"flickr30k", "Qwen-VL (Qwen-7B)", NULL, "CIDEr", 85.8, QWEN_VL "zero-shot"},
     {"pathvqa", PAPER, NULL, 0, "arXiv 2503.19508, abstract: adapts easily; its tables were not read"},
-    {"vqav2", "VILA-13B", "13B", "overall.accuracy", 80.8,
-     "Fang et al., VILA2, arXiv 2407.17453v2, Table 5, which names no split"},
+    {"vqav2", "VILA-13B", "13B", "overall.accuracy", 80.8, VILA2},
+    {"vqav2", "LLaVA-1.5 (Vicuna-13B)", NULL, "overall.accuracy", 80.0, VILA2},
+    {"vqav2", "VILA-7B", "7B", "overall.accuracy", 79.9, VILA2},
+    {"vqav2", "Qwen-VL (Qwen-7B)", NULL, "overall.accuracy", 78.8, QWEN_VL "VQAv2 dev"},
+    {"vqav2", "LLaVA-1.5 (Vicuna-7B)", NULL, "overall.accuracy", 78.5, VILA2},
+    {"vqav2", "BLIP-2 (Vicuna-13B)", NULL, "overall.accuracy", 65.0, QWEN_VL "VQAv2 dev"},
 };
 
 const oc_published *oc_published_builtin(size_t *n) {

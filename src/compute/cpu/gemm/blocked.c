@@ -110,11 +110,16 @@ static plan make_plan(const oc_compute *c, const oc_gemm_kernel *kernel, const o
 
 /* ---- Panels ---------------------------------------------------------------------------------------- */
 
-/* Packs the panels of columns j0.. of one block of k to `to`. */
+/* Packs the panels of columns j0.. of one block of k to `to`. Where a row of the source goes through all panels, a few
+ * rows at a time, so that memory is read as it lies. */
 static void pack_panels(const plan *p, char *to, const side *s, int k0, int k, int j0, int count) {
+    enum { ROWS = 8 };
     size_t panel = panel_bytes(p, k);
-    for (int j = 0; j < count; j += p->nr, to += panel)
-        p->kernel->pack(to, &s->from, p->g->t, k0, k, j0 + j, OC_MIN(p->nr, count - j));
+    int step = s->from.trans ? k : ROWS;
+    for (int u = 0; u < k; u += step)
+        for (int j = 0; j < count; j += p->nr)
+            p->kernel->pack(to + (size_t)(j / p->nr) * panel + panel_bytes(p, u), &s->from, p->g->t, k0 + u,
+                            OC_MIN(step, k - u), j0 + j, OC_MIN(p->nr, count - j));
 }
 
 /* Where the panels of the block of k at k0 begin, in a store of this many panels. */
