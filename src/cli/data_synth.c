@@ -6,7 +6,7 @@
 
 static struct {
     const char *out;
-    int count, seed, size, split, format, quality, pack, shard_size, min_objects, max_objects, domain;
+    int count, seed, size, split, format, quality, pack, shard_size, min_objects, max_objects, domain, colors;
     bool overwrite, json;
 } opt = {.size = 64, .quality = 90, .shard_size = 1000, .min_objects = 1};
 
@@ -25,6 +25,8 @@ static const oc_option options[] = {
     {"--shard-size", OPT_INT, &opt.shard_size, "1..1000000", "images a shard"},
     {"--min-objects", OPT_INT, &opt.min_objects, "1..6", "fewest objects in an image"},
     {"--max-objects", OPT_INT, &opt.max_objects, "0..6", "most objects in an image; 0: 4 in scenes, 6 in smears"},
+    {"--colors", OPT_ENUM, &opt.colors, "named|unnamed",
+     "unnamed: objects of random colours far from the named ones, and shapes.json as the only text"},
     {"--overwrite", OPT_FLAG, &opt.overwrite, NULL, "replace a data set that is there"},
     {"--json", OPT_FLAG, &opt.json, NULL, "print the result as JSON"},
     {0}};
@@ -55,7 +57,7 @@ static int run(int n_args, char **args, oc_error *err) {
                             .tar = opt.pack == 1,
                             .shard_size = opt.shard_size,
                             .overwrite = opt.overwrite,
-                            .scene = {opt.min_objects, opt.max_objects},
+                            .scene = {opt.min_objects, opt.max_objects, opt.colors == 1},
                             .progress = on_image,
                             .ctx = &bar};
     const double start = oc_now();
@@ -67,8 +69,8 @@ static int run(int n_args, char **args, oc_error *err) {
     if (opt.json)
         printf("{\"images\": %d, \"seconds\": %.3f}\n", opt.count, seconds);
     else
-        printf("%s: %d images of %d px (%s) with captions and questions, in %.1f s\n", opt.out, opt.count, opt.size,
-               oc_split_name(set.split), seconds);
+        printf("%s: %d images of %d px (%s) with %s, in %.1f s\n", opt.out, opt.count, opt.size, oc_split_name(set.split),
+               set.scene.unnamed_colors ? "lists of shapes" : "captions and questions", seconds);
     return OC_OK;
 }
 
@@ -80,7 +82,8 @@ const oc_command oc_command_data_synth = {
         "image) and qa.jsonl (questions for evaluation). For training there are also places.jsonl (what is where), and\n"
         "shapes.json, colors.json and find.json (scenes as lists). Twelve (colour, shape) pairs and four (shape left of\n"
         "shape) arrangements are kept out of train and val; every test image shows one of the pairs or more. --domain cells\n"
-        "draws smears instead: four (kind of cell, stain) pairs are kept out.\n\n"
+        "draws smears instead: four (kind of cell, stain) pairs are kept out. A model that sees shapes in a few colours learns\n"
+        "which pairs exist before it learns shapes; --colors unnamed makes pictures that teach it shapes whatever the colour.\n\n"
         "  ocellus data synth --out scenes/train --count 20000\n"
         "  ocellus data synth --out scenes/test --count 1000 --split test --seed 1\n"
         "  ocellus data synth --out smears --count 2000 --domain cells\n"

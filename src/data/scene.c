@@ -166,6 +166,31 @@ static void finish_objects(oc_scene *s, oc_rng *rng) {
     }
 }
 
+static int color_distance2(const uint8_t a[3], const uint8_t b[3]) {
+    int d = 0;
+    for (int c = 0; c < 3; c++) d += (a[c] - b[c]) * (a[c] - b[c]);
+    return d;
+}
+
+/* Colours far from all that have a name; they stand out from the background and from each other. */
+static void draw_unnamed_colors(oc_scene *s, oc_rng *rng) {
+    enum { FROM_NAMED = 80, FROM_BACKGROUND = 70, FROM_OTHERS = 50 };
+    for (int i = 0; i < s->count; i++) {
+        uint8_t *rgb = s->object[i].rgb;
+        bool good;
+        do {
+            good = true;
+            for (int c = 0; c < 3; c++) rgb[c] = (uint8_t)oc_rng_below(rng, 256);
+            for (int k = 0; k < OC_COLOR_COUNT; k++)
+                good &= color_distance2(rgb, color_rgb[k]) >= FROM_NAMED * FROM_NAMED;
+            for (int k = 0; k < 2; k++)
+                good &= color_distance2(rgb, s->tint_rgb[k]) >= FROM_BACKGROUND * FROM_BACKGROUND;
+            for (int j = 0; j < i; j++)
+                good &= color_distance2(rgb, s->object[j].rgb) >= FROM_OTHERS * FROM_OTHERS;
+        } while (!good);
+    }
+}
+
 /* --- Places -------------------------------------------------------------------------------------------------------- */
 
 /* Centres keep this far from the middle of their cell's third, so that at least 0.06 separates them from a border. */
@@ -277,6 +302,7 @@ void oc_scene_generate(oc_scene *s, uint64_t seed, oc_split split, uint64_t inde
         draw_attributes(s, &rng, attempt > 400);
         finish_objects(s, &rng);
         if (overlap && !choose_overlap(s, &rng)) continue;
-        if (place_objects(s, &rng) && obeys_split(s)) return;
+        if (place_objects(s, &rng) && obeys_split(s)) break;
     }
+    if (opt && opt->unnamed_colors) draw_unnamed_colors(s, &rng);
 }

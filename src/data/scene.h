@@ -84,6 +84,9 @@ typedef struct oc_scene {
 
 typedef struct oc_scene_options {
     int min_objects, max_objects; /* 1 .. 4; 0 means 1 and 4 */
+    /* Objects are drawn in colours that lie far from every named one, each in its own: pictures that teach shapes and show
+     * no named pair. `color` of an object means nothing then, so captions and questions must not be made of the scene. */
+    bool unnamed_colors;
 } oc_scene_options;
 
 /* The stream of random numbers for one purpose of one sample. */
@@ -126,8 +129,8 @@ void oc_scene_caption_human(const oc_scene *s, oc_rng *rng, oc_strbuf *out);
 
 /* Parts of the same facts as tables: dense lessons, in which each word of the answer hangs on one look at the picture.
  * None says which shape has which colour, which would teach which pairs exist.
- *   list (in reading order):  "top left circle, bottom ring, background mottled.", or
- *                             "top left small red, bottom large black, background beige."
+ *   list (in reading order):  "top left circle, bottom ring, background mottled beige.", or
+ *                             "top left small red, bottom large black, background mottled beige."
  *   find (all values, so that absence is taught too):  "circle two top left, right. square none. ..."
  * Appended to out. */
 typedef enum {

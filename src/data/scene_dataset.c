@@ -243,9 +243,10 @@ static oc_status put_places(writing *w, text_file *t, oc_error *err) { return pu
 static oc_status put_index(writing *w, text_file *t, oc_error *err) {
     const oc_scene_dataset *o = &w->opt;
     json_t *index =
-        json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:b, s:i, s:i, s:s, s:s}", "kind", w->domain->name, "split",
+        json_pack("{s:s, s:s, s:I, s:i, s:i, s:s, s:b, s:i, s:i, s:s, s:s, s:s}", "kind", w->domain->name, "split",
                   oc_split_name(o->split), "seed", (json_int_t)o->seed, "count", o->count, "size", o->size, "format",
                   extension(w), "tar", o->tar, "min_objects", o->scene.min_objects, "max_objects", o->scene.max_objects,
+                  "colors", o->scene.unnamed_colors ? "unnamed" : "named",
                   "prompt_recap", w->domain->prompt_recap, "prompt_human", w->domain->prompt_human);
     OC_TRY(put_record(t, index, err));
     fputc('\n', t->f);
@@ -334,7 +335,7 @@ static oc_status write_shard(writing *w, int shard, int first, int last, oc_erro
         image_name(w, i, name);
         OC_GO(encode(w, i, err));
         OC_GO(oc_tar_add(&tar, name, w->file.data, w->file.len, err));
-        OC_GO(add_record_member(w, &tar, i, err));
+        if (!w->opt.scene.unnamed_colors) OC_GO(add_record_member(w, &tar, i, err));
         OC_GO(report(w, i + 1, err));
     }
     OC_GO(oc_tar_finish(&tar, err));
@@ -367,6 +368,8 @@ static oc_status check(writing *w, oc_error *err) {
         o->scene.max_objects > w->domain->max_objects)
         return oc_fail(err, OC_ERR_ARG, "%d to %d objects asked for; 1 to %d are possible", o->scene.min_objects,
                        o->scene.max_objects, w->domain->max_objects);
+    if (o->scene.unnamed_colors && !w->domain->inventory)
+        return oc_fail(err, OC_ERR_ARG, "unnamed colours are for scenes; this domain names its colours in every text");
     if (o->seed > INT64_MAX) return oc_fail(err, OC_ERR_ARG, "the seed does not fit into 63 bits");
     return OC_OK;
 }
@@ -387,6 +390,20 @@ static oc_status prepare_folder(const writing *w, oc_error *err) {
     return st;
 }
 
+/* The files that name colours. */
+static oc_status write_colorful(writing *w, oc_error *err) {
+    OC_TRY(write_text(w, "recap.json", put_recap, err));
+    OC_TRY(write_text(w, "human.json", put_human, err));
+    OC_TRY(write_text(w, "qa.json", put_qa, err));
+    if (w->domain->inventory) {
+        OC_TRY(write_text(w, "colors.json", put_colors, err));
+        OC_TRY(write_text(w, "find.json", put_find, err));
+    }
+    OC_TRY(write_text(w, "captions_coco.json", put_coco, err));
+    OC_TRY(write_text(w, "qa.jsonl", put_questions, err));
+    return write_text(w, "places.jsonl", put_places, err);
+}
+
 oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
     writing w = {.opt = *opt, .domain = &oc_synth_domains[opt->domain]};
     oc_status st = OC_OK;
@@ -398,17 +415,8 @@ oc_status oc_scene_dataset_write(const oc_scene_dataset *opt, oc_error *err) {
     OC_GO(oc_alloc_for(&w.made, kept * sizeof *w.made, "the scenes", err));
     memset(w.made, 0, kept * sizeof *w.made);
     OC_GO(w.opt.tar ? write_shards(&w, err) : write_images(&w, err));
-    OC_GO(write_text(&w, "recap.json", put_recap, err));
-    OC_GO(write_text(&w, "human.json", put_human, err));
-    OC_GO(write_text(&w, "qa.json", put_qa, err));
-    if (w.domain->inventory) {
-        OC_GO(write_text(&w, "shapes.json", put_shapes, err));
-        OC_GO(write_text(&w, "colors.json", put_colors, err));
-        OC_GO(write_text(&w, "find.json", put_find, err));
-    }
-    OC_GO(write_text(&w, "captions_coco.json", put_coco, err));
-    OC_GO(write_text(&w, "qa.jsonl", put_questions, err));
-    OC_GO(write_text(&w, "places.jsonl", put_places, err));
+    if (w.domain->inventory) OC_GO(write_text(&w, "shapes.json", put_shapes, err));
+    if (!w.opt.scene.unnamed_colors) OC_GO(write_colorful(&w, err));
     OC_GO(write_text(&w, "index.json", put_index, err));
 done:
     oc_free(w.rgb);

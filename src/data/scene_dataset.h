@@ -10,6 +10,7 @@
  *   shapes.json, colors.json  LLaVA conversations: where each object is, with its shape or with its size and colour (scenes
  *                             only)
  *   find.json                 LLaVA conversations: each shape, colour and size, how many there are and where (scenes only)
+ *   With unnamed colours (oc_scene_options) there are pictures and shapes.json alone, and no records in the shards.
  *   index.json                what it was made from; written last, so its presence means that the set is complete
  *
  * Image names are relative to the folder, or member names of the shards. Equal options give equal bytes. */

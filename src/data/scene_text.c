@@ -153,23 +153,28 @@ static int attribute_of(const oc_scene_object *o, oc_inventory_kind kind) {
     return kind == OC_FIND_SHAPES ? (int)o->shape : kind == OC_FIND_COLORS ? (int)o->color : (int)o->size;
 }
 
-/* "top left circle, bottom ring, background mottled." */
+/* After every list, and in the same words, since what depends on the prompt as well is learned much later. */
+static void list_background(const oc_scene *s, oc_strbuf *out) {
+    oc_strbuf_printf(out, "background %s %s.", oc_texture_name(s->texture), oc_tint_name(s->tint));
+}
+
+/* "top left circle, bottom ring, background mottled beige." */
 static void list_shapes(const oc_scene *s, const int *order, oc_strbuf *out) {
     for (int i = 0; i < s->count; i++) {
         const oc_scene_object *o = &s->object[order[i]];
         oc_strbuf_printf(out, "%s %s, ", oc_region_name(oc_scene_region(o)), oc_shape_name(o->shape));
     }
-    oc_strbuf_printf(out, "background %s.", oc_texture_name(s->texture));
+    list_background(s, out);
 }
 
-/* "top left small red, bottom large black, background beige." */
+/* "top left small red, bottom large black, background mottled beige." */
 static void list_colors(const oc_scene *s, const int *order, oc_strbuf *out) {
     for (int i = 0; i < s->count; i++) {
         const oc_scene_object *o = &s->object[order[i]];
         oc_strbuf_printf(out, "%s %s %s, ", oc_region_name(oc_scene_region(o)), oc_size_name(o->size),
                          oc_color_name(o->color));
     }
-    oc_strbuf_printf(out, "background %s.", oc_tint_name(s->tint));
+    list_background(s, out);
 }
 
 /* "circle two top left, bottom right." or "square none." */

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "train/optimizer.h"
 #include "train/settings_rows.h"
 
 /* --- The tables: key, type, place, range or words, default, meaning -------------------------------------------------- */
@@ -376,6 +377,10 @@ static oc_status check_stage(const oc_recipe *r, int i, oc_error *err) {
     OC_TRY(check_budget(r, &s->budget, s->line, where, err));
     if (r->weights == OC_RECIPE_STATE_BF16 && s->ema > 0)
         return fail_rule(r, s->line, where, "ema averages float32 weights: leave it out, or weights: bf16", err);
+    if (s->optim.rule == OC_RULE_MUON && (r->weights == OC_RECIPE_STATE_BF16 || r->gradients == OC_RECIPE_STATE_BF16 ||
+                                          r->moments == OC_RECIPE_STATE_BF16))
+        return fail_rule(r, s->line, where,
+                         "optimizer: muon needs float32 state; leave out weights, gradients and moments: bf16", err);
     if (s->eval.line && !s->eval.images && r->data.images && !(s->eval.images = oc_strdup(r->data.images)))
         return oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", r->path);
     return check_datasets(r, &s->datasets, where, err);

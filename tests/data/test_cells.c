@@ -51,7 +51,7 @@ static void descriptions(void **state) {
     for (int k = 0; k < OC_STAIN_COUNT; k++) assert_true(abs(stains[k] - SAMPLES / 4) < SAMPLES / 12);
     for (int k = 1; k <= OC_CELLS_MAX; k++) assert_true(abs(counts[k] - SAMPLES / 6) < SAMPLES / 15);
     oc_cells one;
-    oc_cells_generate(&one, SEED, OC_SPLIT_VAL, 1, &(oc_scene_options){2, 2});
+    oc_cells_generate(&one, SEED, OC_SPLIT_VAL, 1, &(oc_scene_options){.min_objects = 2, .max_objects = 2});
     assert_int_equal(one.count, 2);
 }
 

@@ -384,8 +384,10 @@ static void lists_name_every_object(void **state) {
             snprintf(want, sizeof want, " %s", oc_color_name(o->color)); /* "checkered" ends in a colour */
             assert_null(strstr(shapes.data, want));
         }
-        assert_non_null(strstr(shapes.data, oc_texture_name(s.texture)));
-        assert_non_null(strstr(colors.data, oc_tint_name(s.tint)));
+        char background[64];
+        snprintf(background, sizeof background, ", background %s %s.", oc_texture_name(s.texture), oc_tint_name(s.tint));
+        assert_non_null(strstr(shapes.data, background));
+        assert_non_null(strstr(colors.data, background));
         oc_strbuf_free(&shapes);
         oc_strbuf_free(&colors);
     }
@@ -446,6 +448,25 @@ static void background_is_never_an_object_color(void **state) {
     for (int a = 0; a < OC_COLOR_COUNT; a++)
         for (int b = 0; b < a; b++)
             assert_true(distance2(oc_color_rgb((oc_color)a), oc_color_rgb((oc_color)b)) > 90 * 90);
+}
+
+/* No picture with unnamed colours may show a pair of a shape and a named colour, held out or not. */
+static void unnamed_colors_are_far_from_named_ones(void **state) {
+    OC_UNUSED(state);
+    const oc_scene_options opt = {.unnamed_colors = true};
+    bool high[3] = {false}, low[3] = {false};
+    for (uint64_t i = 0; i < 2000; i++) {
+        oc_scene s;
+        oc_scene_generate(&s, SEED, OC_SPLIT_TRAIN, i, &opt);
+        for (int k = 0; k < s.count; k++) {
+            const uint8_t *rgb = s.object[k].rgb;
+            for (int c = 0; c < OC_COLOR_COUNT; c++) assert_true(distance2(rgb, oc_color_rgb((oc_color)c)) >= 80 * 80);
+            for (int t = 0; t < 2; t++) assert_true(distance2(rgb, s.tint_rgb[t]) >= 70 * 70);
+            for (int j = 0; j < k; j++) assert_true(distance2(rgb, s.object[j].rgb) >= 50 * 50);
+            for (int c = 0; c < 3; c++) high[c] |= rgb[c] > 220, low[c] |= rgb[c] < 35;
+        }
+    }
+    for (int c = 0; c < 3; c++) assert_true(high[c] && low[c]); /* the whole cube is used */
 }
 
 /* Counts pixels that are nearest to each object's own colour: every object shows enough of them, in proportion to its
@@ -542,6 +563,7 @@ int main(void) {
         cmocka_unit_test(lists_name_every_object),
         cmocka_unit_test(human_captions_are_short_and_varied),
         cmocka_unit_test(background_is_never_an_object_color),
+        cmocka_unit_test(unnamed_colors_are_far_from_named_ones),
         cmocka_unit_test(objects_are_where_they_are_said),
         cmocka_unit_test(the_front_object_is_on_top),
         cmocka_unit_test(any_size_renders),

@@ -305,6 +305,40 @@ static void index_vouches_for_a_whole_set(void **state) {
     assert_false(oc_file_exists(path));
 }
 
+static void unnamed_colors_have_lists_of_shapes_alone(void **state) {
+    OC_UNUSED(state);
+    static const char *const absent[] = {"recap.json", "human.json", "qa.json", "qa.jsonl", "places.jsonl", "colors.json", "find.json", "captions_coco.json"};
+    char dir[160], path[160];
+    oc_error err = {0};
+    oc_scene_dataset opt = options_for(dir, "unnamed");
+    opt.tar = true;
+    opt.scene.unnamed_colors = true;
+    if (oc_scene_dataset_write(&opt, &err) != OC_OK) fail_msg("%s", err.msg);
+    for (size_t i = 0; i < OC_COUNT(absent); i++) {
+        path_of(path, "unnamed", absent[i]);
+        assert_false(oc_file_exists(path));
+    }
+    size_t size, name = 0;
+    char *shard = read_file("unnamed", "images-000000.tar", &size);
+    for (size_t at = 0; at + 512 <= size; at += 512) name += !memcmp(shard + at, "000000.json", 11);
+    assert_int_equal(name, 0); /* records name colours */
+    oc_free(shard);
+    json_t *file = load("unnamed", "shapes.json"), *index = load("unnamed", "index.json");
+    assert_int_equal(json_array_size(file), COUNT);
+    for (size_t i = 0; i < COUNT; i++)
+        for (int c = 0; c < OC_COLOR_COUNT; c++) {
+            snprintf(path, sizeof path, " %s", oc_color_name((oc_color)c)); /* "checkered" ends in a colour */
+            assert_null(strstr(text_at(json_array_get(file, i), 1, "value"), path));
+        }
+    assert_string_equal(json_string_value(json_object_get(index, "colors")), "unnamed");
+    json_decref(file);
+    json_decref(index);
+    opt.domain = OC_DOMAIN_CELLS;
+    opt.overwrite = true;
+    assert_int_equal(oc_scene_dataset_write(&opt, &err), OC_ERR_ARG);
+    assert_non_null(strstr(err.msg, "for scenes"));
+}
+
 static void wrong_options_are_named(void **state) {
     OC_UNUSED(state);
     char dir[160];
@@ -357,6 +391,7 @@ int main(void) {
         cmocka_unit_test(images_hold_the_scenes),
         cmocka_unit_test(shards_are_tar_files),
         cmocka_unit_test(equal_options_give_equal_bytes),
+        cmocka_unit_test(unnamed_colors_have_lists_of_shapes_alone),
         cmocka_unit_test(wrong_options_are_named),
         cmocka_unit_test(index_vouches_for_a_whole_set),
         cmocka_unit_test(memory_failures_are_reported),
