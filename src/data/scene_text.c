@@ -153,7 +153,7 @@ static int attribute_of(const oc_scene_object *o, oc_inventory_kind kind) {
     return kind == OC_FIND_SHAPES ? (int)o->shape : kind == OC_FIND_COLORS ? (int)o->color : (int)o->size;
 }
 
-/* After every list, and in the same words, since what depends on the prompt as well is learned much later. */
+/* After every list in the same words: with endings of their own the background was not learned (docs/results/demo.md). */
 static void list_background(const oc_scene *s, oc_strbuf *out) {
     oc_strbuf_printf(out, "background %s %s.", oc_texture_name(s->texture), oc_tint_name(s->tint));
 }

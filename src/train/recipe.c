@@ -256,7 +256,7 @@ static const oc_setting recipe_table[] = {
          "type of matrices and embeddings in `stages`; bf16, rounded at random after each step, saves two bytes a parameter (four where "
          "bf16 arithmetic keeps a copy). For AdamW without `ema`"),
     WORD(oc_recipe, "gradients", gradients, "f32|bf16", "f32",
-         "type of the gradients of linear layers' matrices; bf16 saves two bytes a parameter"),
+         "type of the gradients of linear layers' matrices; bf16 saves two bytes a parameter. For AdamW"),
     WORD(oc_recipe, "moments", moments, "f32|bf16", "f32",
          "type of AdamW's two moments; bf16, rounded at random, saves four bytes a parameter"),
     INT(oc_recipe, "max_skipped", max_skipped, "1..1000000", "25",
