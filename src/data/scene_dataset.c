@@ -374,18 +374,45 @@ static oc_status check(writing *w, oc_error *err) {
     return OC_OK;
 }
 
+/* Removes a file of the folder, if it is there. */
+static oc_status remove_file(const writing *w, const char *name, bool *removed, oc_error *err) {
+    char *path = oc_path_join(w->opt.dir, name);
+    if (!path) return oc_fail(err, OC_ERR_NOMEM, "out of memory for a path");
+    *removed = unlink(path) == 0;
+    oc_free(path);
+    return OC_OK;
+}
+
+/* Texts and shards of the set that is overwritten, some of which the new one may lack. */
+static oc_status remove_old(const writing *w, oc_error *err) {
+    static const char *const text[] = {"recap.json", "human.json", "qa.json", "qa.jsonl", "places.jsonl",
+                                       "shapes.json", "colors.json", "find.json", "captions_coco.json"};
+    bool removed = true;
+    for (size_t i = 0; i < OC_COUNT(text); i++) OC_TRY(remove_file(w, text[i], &removed, err));
+    removed = true;
+    for (int shard = 0; removed; shard++) {
+        char name[48];
+        snprintf(name, sizeof name, "images-%06d.tar", shard);
+        OC_TRY(remove_file(w, name, &removed, err));
+    }
+    return OC_OK;
+}
+
 /* An index.json from before must not vouch for what is about to be written. */
 static oc_status prepare_folder(const writing *w, oc_error *err) {
     OC_TRY(oc_make_dirs(w->opt.dir, err));
     char *index = oc_path_join(w->opt.dir, "index.json");
     if (!index) return oc_fail(err, OC_ERR_NOMEM, "out of memory for a path");
     oc_status st = OC_OK;
-    if (oc_file_exists(index) && !w->opt.overwrite)
+    const bool old = oc_file_exists(index);
+    if (old && !w->opt.overwrite)
         st = oc_fail(err, OC_ERR_ARG,
                      "%s: holds a data set already (index.json); choose another folder or allow overwriting",
                      w->opt.dir);
-    else if (oc_file_exists(index) && unlink(index) != 0)
+    else if (old && unlink(index) != 0)
         st = oc_fail(err, OC_ERR_IO, "%s: cannot remove: %s", index, strerror(errno));
+    else if (old)
+        st = remove_old(w, err);
     oc_free(index);
     return st;
 }
