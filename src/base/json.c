@@ -59,7 +59,7 @@ static oc_status fail_at(oc_json_reader *r, const char *what, oc_error *err) {
     return oc_fail(err, OC_ERR_FORMAT, "%s:%d: element %zu: %s", r->name, r->line, r->index, what);
 }
 
-/* Consumes what stands between elements. Leaves mode == ENDED at the end. */
+/* Consumes what stands between elements, once. Leaves mode == ENDED at the end. */
 static oc_status next_element(oc_json_reader *r, oc_error *err) {
     skip_space(r);
     char c = r->pos < r->len ? r->text[r->pos] : 0;
@@ -94,11 +94,19 @@ closed:
     return r->pos < r->len && !r->inside ? fail_at(r, "text after the end of the array", err) : OC_OK;
 }
 
+oc_status oc_json_reader_more(oc_json_reader *r, bool *more, oc_error *err) {
+    oc_status st = OC_OK;
+    if (r->mode != ENDED && !r->at_element) st = next_element(r, err);
+    r->at_element = st == OC_OK;
+    *more = st == OC_OK && r->mode != ENDED;
+    return st;
+}
+
 oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err) {
     *out = NULL;
-    if (r->mode == ENDED) return OC_OK;
-    OC_TRY(next_element(r, err));
-    if (r->mode == ENDED) return OC_OK;
+    bool more;
+    OC_TRY(oc_json_reader_more(r, &more, err));
+    if (!more) return OC_OK;
     json_error_t e;
     const size_t rest = r->len - r->pos, size = OC_MIN(rest, (size_t)MAX_ELEMENT);
     json_t *v =
@@ -115,6 +123,7 @@ oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err) {
     for (size_t i = 0; i < (size_t)e.position; i++) r->line += r->text[r->pos + i] == '\n';
     r->pos += (size_t)e.position;
     r->index++;
+    r->at_element = false;
     *out = v;
     return OC_OK;
 }

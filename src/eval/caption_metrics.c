@@ -24,8 +24,6 @@ typedef struct {
 } sentences;
 
 static void sentences_free(sentences *s) {
-    for (size_t i = 0; s->cand && i < s->n; i++) oc_sentence_free(&s->cand[i]);
-    for (size_t i = 0; s->ref && i < s->total_refs; i++) oc_sentence_free(&s->ref[i]);
     oc_free(s->cand);
     oc_free(s->ref);
     oc_free(s->n_refs);
@@ -65,7 +63,13 @@ static oc_status read_items(sentences *s, const oc_caption_item *items, size_t n
     const char **text = oc_calloc(OC_MAX(n, s->total_refs), sizeof *text);
     if (!s->cand || !s->ref || !s->n_refs || !text)
         OC_GO(oc_fail(err, OC_ERR_NOMEM, "out of memory for %zu captions", n));
-    OC_GO(oc_ngrams_open(&s->ngrams, err));
+    enum { BYTES_PER_WORD = 5 };
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++) {
+        bytes += strlen(items[i].candidate);
+        for (size_t r = 0; r < items[i].n_references; r++) bytes += strlen(items[i].references[r]);
+    }
+    OC_GO(oc_ngrams_open(&s->ngrams, bytes / BYTES_PER_WORD, err));
     if (!tokenized) OC_GO(oc_ptb_open(&ptb, err));
 
     for (size_t i = 0, k = 0; i < n; i++) {

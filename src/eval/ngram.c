@@ -7,23 +7,31 @@
 
 /* Words: open addressing over their bytes. N-grams: a longer one is (id of its first n-1 words, last word),
  * so that equal n-grams have equal ids without comparing text. Both tables keep at least half of their slots
- * free. */
+ * free. The slots of n-grams hold ids only, and the keys stand in the order of the ids: most n-grams are new,
+ * and meet an empty slot of a small table. */
 typedef struct {
     size_t text; /* offset in g->text */
     uint32_t len, id_plus_1;
     uint64_t hash;
 } word_slot;
 
-typedef struct {
-    uint64_t key; /* prefix id << 32 | last word id */
-    uint32_t id_plus_1;
-} gram_slot;
+#define WORD_KEY UINT64_MAX
+enum { MIN_SLOTS = 1 << 12, MAX_FIRST_SLOTS = 1 << 22 };
+
+/* Ids of sentences, in blocks that are never moved. */
+typedef struct block {
+    struct block *before;
+    size_t n, cap;
+    uint32_t id[];
+} block;
 
 struct oc_ngrams {
     oc_strbuf text;
     word_slot *words;
-    gram_slot *grams;
-    size_t word_slots, n_words, gram_slots, n_grams;
+    uint32_t *grams;  /* [gram_slots]: id + 1, 0: free */
+    uint64_t *key_of; /* [cap_ids] by id: prefix id << 32 | last word's id; WORD_KEY for a word */
+    size_t word_slots, n_words, gram_slots, n_grams, cap_ids;
+    block *sentences; /* the last block; NULL before the first sentence */
 };
 
 static oc_status no_memory(oc_error *err) {
@@ -44,14 +52,44 @@ static uint64_t hash_bytes(const char *s, size_t n) { /* FNV-1a */
     return mix(h);
 }
 
-oc_status oc_ngrams_open(oc_ngrams **out, oc_error *err) {
+static void drop_block(oc_ngrams *g) {
+    block *b = g->sentences;
+    g->sentences = b->before;
+    oc_free(b);
+}
+
+/* Room for n ids until the sentences are forgotten. */
+static oc_status new_ids(oc_ngrams *g, size_t n, uint32_t **ids, oc_error *err) {
+    enum { USUAL = 1 << 16 };
+    block *b = g->sentences;
+    if (!b || b->cap - b->n < n) {
+        const size_t cap = OC_MAX(n, (size_t)USUAL);
+        if (cap > (SIZE_MAX / 2 - sizeof *b) / sizeof *b->id) return no_memory(err);
+        if (!(b = oc_alloc(sizeof *b + cap * sizeof *b->id))) return no_memory(err);
+        *b = (block){.before = g->sentences, .cap = cap};
+        g->sentences = b;
+    }
+    *ids = b->id + b->n;
+    b->n += n;
+    return OC_OK;
+}
+
+void oc_ngrams_forget_sentences(oc_ngrams *g) {
+    while (g->sentences && g->sentences->before) drop_block(g);
+    if (g->sentences) g->sentences->n = 0;
+}
+
+oc_status oc_ngrams_open(oc_ngrams **out, size_t words, oc_error *err) {
     oc_ngrams *g = *out = oc_calloc(1, sizeof *g);
     if (!g) return no_memory(err);
     g->text.max = SIZE_MAX / 2;
-    g->word_slots = g->gram_slots = 1 << 12;
+    g->word_slots = g->gram_slots = MIN_SLOTS;
+    while (g->gram_slots < MAX_FIRST_SLOTS && g->gram_slots / 4 < words) g->gram_slots *= 2;
+    g->cap_ids = g->gram_slots / 2;
+    g->key_of = oc_alloc(g->cap_ids * sizeof *g->key_of);
     g->words = oc_calloc(g->word_slots, sizeof *g->words);
     g->grams = oc_calloc(g->gram_slots, sizeof *g->grams);
-    if (g->words && g->grams) return OC_OK;
+    if (g->words && g->grams && g->key_of) return OC_OK;
     oc_ngrams_close(g);
     *out = NULL;
     return no_memory(err);
@@ -59,9 +97,11 @@ oc_status oc_ngrams_open(oc_ngrams **out, oc_error *err) {
 
 void oc_ngrams_close(oc_ngrams *g) {
     if (!g) return;
+    while (g->sentences) drop_block(g);
     oc_strbuf_free(&g->text);
     oc_free(g->words);
     oc_free(g->grams);
+    oc_free(g->key_of);
     oc_free(g);
 }
 
@@ -85,13 +125,13 @@ static oc_status grow_words(oc_ngrams *g, oc_error *err) {
 
 static oc_status grow_grams(oc_ngrams *g, oc_error *err) {
     size_t n = g->gram_slots * 2;
-    gram_slot *to = oc_calloc(n, sizeof *to);
+    uint32_t *to = oc_calloc(n, sizeof *to);
     if (!to) return no_memory(err);
-    for (size_t i = 0; i < g->gram_slots; i++) {
-        if (!g->grams[i].id_plus_1) continue;
-        size_t h = mix(g->grams[i].key) & (n - 1);
-        while (to[h].id_plus_1) h = (h + 1) & (n - 1);
-        to[h] = g->grams[i];
+    for (size_t id = 0; id < oc_ngrams_count(g); id++) {
+        if (g->key_of[id] == WORD_KEY) continue;
+        size_t h = mix(g->key_of[id]) & (n - 1);
+        while (to[h]) h = (h + 1) & (n - 1);
+        to[h] = (uint32_t)id + 1;
     }
     oc_free(g->grams);
     g->grams = to;
@@ -99,12 +139,20 @@ static oc_status grow_grams(oc_ngrams *g, oc_error *err) {
     return OC_OK;
 }
 
-/* The next id; 32 bits hold them, which is checked, since a file that is large enough can be written. */
-static oc_status new_id(const oc_ngrams *g, uint32_t *id, oc_error *err) {
-    if (oc_ngrams_count(g) >= UINT32_MAX - 1)
-        return oc_fail(err, OC_ERR_UNSUPPORTED,
-                       "more than 4 billion distinct n-grams; score the captions in parts");
-    *id = (uint32_t)oc_ngrams_count(g);
+/* The next id, for key; 32 bits hold them, which is checked, since a file that is large enough can be written. */
+static oc_status new_id(oc_ngrams *g, uint64_t key, uint32_t *id, oc_error *err) {
+    const size_t n = oc_ngrams_count(g);
+    if (n >= UINT32_MAX - 1)
+        return oc_fail(err, OC_ERR_UNSUPPORTED, "more than 4 billion distinct n-grams; score the captions in parts");
+    if (n == g->cap_ids) {
+        const size_t cap = n * 2;
+        uint64_t *p = oc_realloc(g->key_of, n * sizeof *p, cap * sizeof *p);
+        if (!p) return no_memory(err);
+        g->key_of = p;
+        g->cap_ids = cap;
+    }
+    g->key_of[n] = key;
+    *id = (uint32_t)n;
     return OC_OK;
 }
 
@@ -117,7 +165,7 @@ static oc_status word_id(oc_ngrams *g, const char *s, size_t n, uint32_t *id, oc
         *id = w->id_plus_1 - 1;
         return OC_OK;
     }
-    OC_TRY(new_id(g, id, err));
+    OC_TRY(new_id(g, WORD_KEY, id, err));
     if (n > UINT32_MAX) return no_memory(err);
     g->words[h] = (word_slot){g->text.len, (uint32_t)n, *id + 1, hash};
     g->n_words++;
@@ -126,16 +174,15 @@ static oc_status word_id(oc_ngrams *g, const char *s, size_t n, uint32_t *id, oc
     return g->n_words * 2 > g->word_slots ? grow_words(g, err) : OC_OK;
 }
 
-static oc_status gram_id(oc_ngrams *g, uint32_t prefix, uint32_t word, uint32_t *id, oc_error *err) {
-    uint64_t key = (uint64_t)prefix << 32 | word;
-    size_t h = mix(key) & (g->gram_slots - 1);
-    for (; g->grams[h].id_plus_1; h = (h + 1) & (g->gram_slots - 1)) {
-        if (g->grams[h].key != key) continue;
-        *id = g->grams[h].id_plus_1 - 1;
+static oc_status gram_id(oc_ngrams *g, uint64_t key, uint64_t hash, uint32_t *id, oc_error *err) {
+    size_t h = hash & (g->gram_slots - 1);
+    for (; g->grams[h]; h = (h + 1) & (g->gram_slots - 1)) {
+        if (g->key_of[g->grams[h] - 1] != key) continue;
+        *id = g->grams[h] - 1;
         return OC_OK;
     }
-    OC_TRY(new_id(g, id, err));
-    g->grams[h] = (gram_slot){key, *id + 1};
+    OC_TRY(new_id(g, key, id, err));
+    g->grams[h] = *id + 1;
     g->n_grams++;
     return g->n_grams * 2 > g->gram_slots ? grow_grams(g, err) : OC_OK;
 }
@@ -150,14 +197,13 @@ static size_t space_at(const char *s, size_t n) {
     utf8proc_int32_t u;
     utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &u);
     if (used < 1) return 0;
-    bool is = u == 0x85 || u == 0xa0 || u == 0x1680 || (u >= 0x2000 && u <= 0x200a) || u == 0x2028 ||
-              u == 0x2029 || u == 0x202f || u == 0x205f || u == 0x3000;
+    bool is = u == 0x85 || u == 0xa0 || u == 0x1680 || (u >= 0x2000 && u <= 0x200a) || u == 0x2028 || u == 0x2029 ||
+              u == 0x202f || u == 0x205f || u == 0x3000;
     return is ? (size_t)used : 0;
 }
 
 /* Calls word_id for the words of text; only counts when id is NULL. */
-static oc_status split_words(oc_ngrams *g, const char *text, size_t len, uint32_t *id, size_t *n,
-                             oc_error *err) {
+static oc_status split_words(oc_ngrams *g, const char *text, size_t len, uint32_t *id, size_t *n, oc_error *err) {
     *n = 0;
     for (size_t i = 0, space; i < len;) {
         if ((space = space_at(text + i, len - i)) > 0) {
@@ -172,8 +218,7 @@ static oc_status split_words(oc_ngrams *g, const char *text, size_t len, uint32_
     return OC_OK;
 }
 
-static oc_status split_pieces(oc_ngrams *g, const char *text, size_t len, uint32_t *id, size_t *n,
-                              oc_error *err) {
+static oc_status split_pieces(oc_ngrams *g, const char *text, size_t len, uint32_t *id, size_t *n, oc_error *err) {
     *n = 0;
     for (size_t from = 0, i = 0; i <= len; i++) {
         if (i < len && text[i] != ' ') continue;
@@ -194,32 +239,44 @@ static bool is_plain(const char *text, size_t len) {
     return len > 0;
 }
 
+/* Ids of the (k+1)-grams of n words, of which the k-grams and the words are known. The table is larger than the caches: the
+ * slots of a few n-grams are asked for before the first one is looked at. */
+static oc_status gram_ids(oc_ngrams *g, const uint32_t *prefix, const uint32_t *last, size_t n, uint32_t *id,
+                          oc_error *err) {
+    enum { AHEAD = 16 };
+    for (size_t from = 0; from < n; from += AHEAD) {
+        const size_t m = OC_MIN(n - from, (size_t)AHEAD);
+        uint64_t key[AHEAD], hash[AHEAD];
+        for (size_t i = 0; i < m; i++) {
+            key[i] = (uint64_t)prefix[from + i] << 32 | last[from + i];
+            hash[i] = mix(key[i]);
+            __builtin_prefetch(&g->grams[hash[i] & (g->gram_slots - 1)], 1);
+        }
+        for (size_t i = 0; i < m; i++) {
+            const uint32_t there = g->grams[hash[i] & (g->gram_slots - 1)];
+            if (there) __builtin_prefetch(&g->key_of[there - 1]);
+        }
+        for (size_t i = 0; i < m; i++) OC_TRY(gram_id(g, key[i], hash[i], &id[from + i], err));
+    }
+    return OC_OK;
+}
+
 oc_status oc_sentence_make(oc_sentence *s, oc_ngrams *g, const char *text, size_t len, oc_error *err) {
     *s = (oc_sentence){0};
     const bool plain = is_plain(text, len);
     OC_TRY((plain ? split_pieces : split_words)(g, text, len, NULL, &s->n, err));
     s->n_pieces = s->n;
     if (!plain) OC_TRY(split_pieces(g, text, len, NULL, &s->n_pieces, err));
-    uint32_t *block = oc_alloc((s->n * OC_NGRAM_MAX + s->n_pieces) * sizeof *block);
-    if (!block) return no_memory(err);
-    s->word = s->gram[0] = block;
-    for (int k = 1; k < OC_NGRAM_MAX; k++) s->gram[k] = block + (size_t)k * s->n;
-    s->piece = block + OC_NGRAM_MAX * s->n;
-    oc_status st = OC_OK;
-    OC_GO((plain ? split_pieces : split_words)(g, text, len, s->word, &s->n, err));
-    if (plain) memcpy(s->piece, s->word, s->n * sizeof *s->piece);
-    else OC_GO(split_pieces(g, text, len, s->piece, &s->n_pieces, err));
-    for (int k = 1; k < OC_NGRAM_MAX; k++)
-        for (size_t i = 0; i + (size_t)k < s->n; i++)
-            OC_GO(gram_id(g, s->gram[k - 1][i], s->word[i + (size_t)k], &s->gram[k][i], err));
-done:
-    if (st != OC_OK) oc_sentence_free(s);
-    return st;
-}
-
-void oc_sentence_free(oc_sentence *s) {
-    oc_free(s->word);
-    *s = (oc_sentence){0};
+    uint32_t *ids = NULL;
+    OC_TRY(new_ids(g, s->n * OC_NGRAM_MAX + (plain ? 0 : s->n_pieces), &ids, err));
+    s->word = s->gram[0] = ids;
+    for (int k = 1; k < OC_NGRAM_MAX; k++) s->gram[k] = ids + (size_t)k * s->n;
+    s->piece = plain ? ids : ids + OC_NGRAM_MAX * s->n;
+    OC_TRY((plain ? split_pieces : split_words)(g, text, len, s->word, &s->n, err));
+    if (!plain) OC_TRY(split_pieces(g, text, len, s->piece, &s->n_pieces, err));
+    for (size_t k = 1; k < OC_NGRAM_MAX && k < s->n; k++)
+        OC_TRY(gram_ids(g, s->gram[k - 1], s->word + k, s->n - k, s->gram[k], err));
+    return OC_OK;
 }
 
 /* 3. Counts ---------------------------------------------------------------------------------------------- */

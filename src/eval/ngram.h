@@ -10,9 +10,12 @@ enum { OC_NGRAM_MAX = 4 };
 /* Ids of words and of n-grams (n = 1 to 4; a word and its 1-gram have the same id), dense from 0. */
 typedef struct oc_ngrams oc_ngrams;
 
-oc_status oc_ngrams_open(oc_ngrams **out, oc_error *err);
+/* words: about how many will come, repetitions included; 0 if nobody knows. */
+oc_status oc_ngrams_open(oc_ngrams **out, size_t words, oc_error *err);
 void oc_ngrams_close(oc_ngrams *g);         /* NULL allowed */
 size_t oc_ngrams_count(const oc_ngrams *g); /* ids given so far */
+/* Ends the life of all sentences; the ids stay. */
+void oc_ngrams_forget_sentences(oc_ngrams *g);
 
 /* A sentence as ids. The official scorers disagree about what a word is: BLEU and CIDEr split at any white
  * space, ROUGE at single blanks only, which makes one word of "(555)<no-break space>555-1212" and one empty
@@ -20,14 +23,13 @@ size_t oc_ngrams_count(const oc_ngrams *g); /* ids given so far */
 typedef struct oc_sentence {
     uint32_t *word; /* [n], split at white space */
     size_t n;
-    uint32_t *piece; /* [n_pieces], split at each blank */
+    uint32_t *piece; /* [n_pieces], split at each blank; may be the words themselves */
     size_t n_pieces;
     uint32_t *gram[OC_NGRAM_MAX]; /* gram[k][i]: the (k+1)-gram that starts at word i, for i + k < n */
 } oc_sentence;
 
-/* text[len]: tokens joined by blanks, UTF-8. One allocation, freed by oc_sentence_free. */
+/* text[len]: tokens joined by blanks, UTF-8. The sentence's arrays belong to g. */
 oc_status oc_sentence_make(oc_sentence *s, oc_ngrams *g, const char *text, size_t len, oc_error *err);
-void oc_sentence_free(oc_sentence *s);
 
 /* How often each n-gram of one sentence occurs. count_of[id] is zero for all ids outside of a count. */
 typedef struct oc_gram_counter {

@@ -20,8 +20,7 @@ oc_status oc_ptb_open(oc_ptb **out, oc_error *err) {
     *out = NULL;
     oc_ptb *p = oc_calloc(1, sizeof *p);
     if (!p) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the caption tokenizer");
-    oc_status st =
-        oc_lexer_open(&p->lexer, oc_ptb_macros, oc_ptb_n_macros, oc_ptb_rules, oc_ptb_n_rules, err);
+    oc_status st = oc_lexer_open(&p->lexer, oc_ptb_macros, oc_ptb_n_macros, oc_ptb_rules, oc_ptb_n_rules, err);
     if (st != OC_OK) return oc_ptb_close(p), st;
     *out = p;
     return OC_OK;
@@ -198,9 +197,7 @@ static bool has_prefix(const uint16_t *t, size_t n, const char *ascii) {
 
 /* If t[n] starts with an HTML entity: the character, and how many units it takes. */
 static const char *entity_name(const uint16_t *t, size_t n, ptb_action action, size_t *used) {
-    static const struct {
-        const char *entity, *text;
-    } list[] = {{"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
+    static const struct { const char *entity, *text; } list[] = {{"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}};
     if (t[0] != '&') return NULL;
     for (size_t i = 0; action == PTB_ENTITY && i < OC_COUNT(list); i++)
         if (has_prefix(t, n, list[i].entity)) return *used = strlen(list[i].entity), list[i].text;
@@ -234,6 +231,18 @@ static const char *replacement(const uint16_t *t, size_t n, ptb_action action, s
     }
 }
 
+/* What most tokens are: visible ASCII. Puts nothing and returns false for another text. */
+static bool put_ascii(oc_strbuf *b, const uint16_t *t, size_t n) {
+    char text[32];
+    if (n > sizeof text) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (t[i] <= ' ' || t[i] >= 0x7f) return false;
+        text[i] = (char)(t[i] >= 'A' && t[i] <= 'Z' ? t[i] | 32 : t[i]);
+    }
+    oc_strbuf_add(b, text, n);
+    return true;
+}
+
 /* The token that a match of n units gives, in p->token, in lower case. */
 static void make_token(oc_ptb *p, const uint16_t *t, size_t n, ptb_action action) {
     oc_strbuf *b = &p->token;
@@ -242,7 +251,7 @@ static void make_token(oc_ptb *p, const uint16_t *t, size_t n, ptb_action action
         oc_strbuf_puts(b, "...");
     else if (action == PTB_DASH && (t[0] != '-' || n == 3 || n == 4))
         oc_strbuf_puts(b, "--");
-    else
+    else if (action != PTB_TEXT || !put_ascii(b, t, n))
         for (size_t i = 0, used; i < n; i += used) {
             const char *text = replacement(t + i, n - i, action, &used);
             if (text)
@@ -263,6 +272,7 @@ static void make_token(oc_ptb *p, const uint16_t *t, size_t n, ptb_action action
 
 static bool is_punctuation(const char *s, size_t n) {
     static const char *const marks[] = {"''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"};
+    if (n > 3 || (s[0] | 32) >= 'a') return false; /* no letter begins one; the backquote is below them */
     for (size_t i = 0; i < OC_COUNT(marks); i++)
         if (strlen(marks[i]) == n && !memcmp(marks[i], s, n)) return true;
     return false;
@@ -299,8 +309,7 @@ static oc_status scan(oc_ptb *p, oc_strbuf *out, size_t *end, oc_error *err) {
         first = false;
     }
     if (end) *end = out->len;
-    if (out->failed || p->token.failed)
-        return oc_fail(err, OC_ERR_NOMEM, "out of memory for the tokens of captions");
+    if (out->failed || p->token.failed) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the tokens of captions");
     return OC_OK;
 }
 
@@ -310,9 +319,7 @@ oc_status oc_ptb_tokenize(oc_ptb *p, const char *text, size_t len, oc_strbuf *ou
     return scan(p, out, NULL, err);
 }
 
-static bool is_line_end(uint16_t c) {
-    return (c >= 0xa && c <= 0xd) || c == 0x85 || c == 0x2028 || c == 0x2029;
-}
+static bool is_line_end(uint16_t c) { return (c >= 0xa && c <= 0xd) || c == 0x85 || c == 0x2028 || c == 0x2029; }
 
 oc_status oc_ptb_captions(oc_ptb *p, const char *const *captions, size_t n, oc_strbuf *out, size_t *end,
                           oc_error *err) {

@@ -24,11 +24,10 @@ typedef struct {
     int32_t a, b; /* SET: next node, set; SPLIT: two next nodes (-1: none); MATCH: rule */
 } node;
 
-/* A state of the deterministic automaton: the SET and MATCH nodes reached, sorted. next[] is indexed by
- * class. */
+/* A state of the deterministic automaton: the SET and MATCH nodes reached, sorted. */
 typedef struct {
-    int32_t *nodes, *next;
-    int32_t n_nodes, rule; /* smallest rule that matches here, -1: none */
+    int32_t *nodes;
+    int32_t n_nodes;
 } dstate;
 
 enum { UNMADE = -1, DEAD = -2, MAX_CLASSES = 256, MAX_DEPTH = 64, MAX_NODES = 1 << 20 };
@@ -47,12 +46,15 @@ struct oc_lexer {
     int n_classes;
 
     dstate *states;
+    int32_t *next; /* [states][n_classes]: the state after a code unit of a class */
+    int32_t *rule; /* [states]: the smallest rule that matches here, -1: none */
     size_t n_states, cap_states;
     int32_t *buckets; /* hash table of states, open addressing */
     size_t n_buckets;
     int32_t start;                /* all rules */
     int32_t *head, *tail;         /* per rule with a tail: the two halves alone; -1 for others */
     int32_t *stack, *mark, *list; /* scratch of close_over */
+    uint64_t *reached;            /* a bit per node: those in the list, zero outside of intern_state */
     int32_t stamp;
 };
 
@@ -84,6 +86,9 @@ static int range_order(const void *a, const void *b) {
 
 static void set_sort(charset *s) {
     if (s->n == 0) return;
+    size_t sorted = 1;
+    while (sorted < s->n && s->r[sorted - 1].hi + 1 < s->r[sorted].lo) sorted++;
+    if (sorted == s->n) return; /* as most are */
     qsort(s->r, s->n, sizeof *s->r, range_order);
     size_t n = 1;
     for (size_t i = 1; i < s->n; i++) {
@@ -115,15 +120,19 @@ static oc_status set_invert(charset *s, oc_error *err) {
     return OC_OK;
 }
 
-/* Adds the code units for which `is` holds. */
-static oc_status set_add_property(charset *s, bool (*is)(unsigned), oc_error *err) {
-    for (unsigned c = 0, from; c <= 0xffff;) {
-        if (!is(c)) {
-            c++;
-            continue;
+/* Adds the code units of each property to its set. */
+static oc_status add_properties(oc_lexer *lx, oc_error *err) {
+    charset *const set[] = {&lx->letter, &lx->digit, &lx->upper};
+    static const unsigned bit[] = {OC_PTB_LETTER, OC_PTB_DIGIT, OC_PTB_UPPER};
+    unsigned before = 0, from[OC_COUNT(set)] = {0};
+    for (unsigned c = 0; c <= 0x10000; c++) {
+        const unsigned now = c < 0x10000 ? oc_ptb_properties(c) : 0;
+        if (now == before) continue;
+        for (size_t i = 0; i < OC_COUNT(set); i++) {
+            if (~before & now & bit[i]) from[i] = c;
+            if (before & ~now & bit[i]) OC_TRY(set_add(set[i], from[i], c - 1, err));
         }
-        for (from = c; c <= 0xffff && is(c);) c++;
-        OC_TRY(set_add(s, from, c - 1, err));
+        before = now;
     }
     return OC_OK;
 }
@@ -137,7 +146,7 @@ static oc_status set_add_set(charset *s, const charset *t, oc_error *err) {
 static oc_status set_intern(oc_lexer *lx, charset *s, int32_t *id, oc_error *err) {
     for (size_t i = 0; i < lx->n_sets; i++) {
         charset *t = &lx->sets[i];
-        if (t->n != s->n || (s->n && memcmp(t->r, s->r, s->n * sizeof *s->r) != 0)) continue;
+        if (t->n != s->n || (s->n && (t->r->lo != s->r->lo || memcmp(t->r, s->r, s->n * sizeof *s->r)))) continue;
         oc_free(s->r);
         s->r = NULL;
         *id = (int32_t)i;
@@ -156,8 +165,7 @@ static oc_status make_classes(oc_lexer *lx, oc_error *err) {
     uint8_t *cut = oc_calloc(65537, 1);
     if (!cut) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the caption tokenizer");
     for (size_t i = 0; i < lx->n_sets; i++)
-        for (size_t k = 0; k < lx->sets[i].n; k++)
-            cut[lx->sets[i].r[k].lo] = cut[lx->sets[i].r[k].hi + 1u] = 1;
+        for (size_t k = 0; k < lx->sets[i].n; k++) cut[lx->sets[i].r[k].lo] = cut[lx->sets[i].r[k].hi + 1u] = 1;
 
     size_t words = (lx->n_sets + 31) / 32;
     uint32_t *member = oc_calloc(MAX_CLASSES * words, sizeof *member), *now = oc_calloc(words, sizeof *now);
@@ -216,7 +224,6 @@ typedef struct {
 } parser;
 
 /* Patterns are part of this program: a mistake in one is a programming error, hence the OC_ASSERTs. */
-
 
 static oc_status parse_choice(parser *ps, frag *f);
 
@@ -305,8 +312,7 @@ static oc_status parse_macro(parser *ps, frag *f) {
     size_t n = (size_t)(end - ps->p);
     const oc_lex_macro *m = NULL;
     for (size_t i = 0; i < ps->lx->n_macros && !m; i++)
-        if (strlen(ps->lx->macros[i].name) == n && !memcmp(ps->lx->macros[i].name, ps->p, n))
-            m = &ps->lx->macros[i];
+        if (strlen(ps->lx->macros[i].name) == n && !memcmp(ps->lx->macros[i].name, ps->p, n)) m = &ps->lx->macros[i];
     OC_ASSERT(m);
     parser inner = {ps->lx, m->pattern, ps->depth + 1, ps->err};
     OC_ASSERT(inner.depth < MAX_DEPTH); /* also what a macro that contains itself runs into */
@@ -441,9 +447,38 @@ static uint64_t hash_nodes(const int32_t *v, int32_t n) {
     return h;
 }
 
-static int int_order(const void *a, const void *b) {
-    int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
-    return (x > y) - (x < y);
+/* Sorts list[n] through the bits of its nodes, which takes a fraction of the time of comparing them. */
+static void sort_nodes(oc_lexer *lx, int32_t n) {
+    size_t lo = SIZE_MAX, hi = 0;
+    for (int32_t i = 0; i < n; i++) {
+        const size_t word = (size_t)lx->list[i] / 64;
+        lx->reached[word] |= 1ull << (lx->list[i] % 64);
+        lo = OC_MIN(lo, word);
+        hi = OC_MAX(hi, word);
+    }
+    int32_t *to = lx->list;
+    for (size_t word = lo; n > 0 && word <= hi; word++) {
+        for (uint64_t bits = lx->reached[word]; bits; bits &= bits - 1)
+            *to++ = (int32_t)(word * 64) + __builtin_ctzll(bits);
+        lx->reached[word] = 0;
+    }
+}
+
+/* Room for one more state. */
+static oc_status grow_states(oc_lexer *lx, oc_error *err) {
+    const size_t n = lx->n_states, had = lx->cap_states;
+    if (n < had) return OC_OK;
+    OC_TRY(grow(&lx->states, &lx->cap_states, n, sizeof *lx->states, err));
+    const size_t row = (size_t)lx->n_classes * sizeof *lx->next;
+    int32_t *next = oc_realloc(lx->next, had * row, lx->cap_states * row);
+    if (next) lx->next = next;
+    int32_t *rule = next ? oc_realloc(lx->rule, had * sizeof *rule, lx->cap_states * sizeof *rule) : NULL;
+    if (!rule) {
+        lx->cap_states = had;
+        return oc_fail(err, OC_ERR_NOMEM, "out of memory for the caption tokenizer");
+    }
+    lx->rule = rule;
+    return OC_OK;
 }
 
 /* Adds to list[*n] the SET and MATCH nodes that can be reached from `from` without reading. */
@@ -482,7 +517,7 @@ static oc_status rehash(oc_lexer *lx, oc_error *err) {
 
 /* The state whose nodes are list[n]: an old one or a new one. */
 static oc_status intern_state(oc_lexer *lx, int32_t n, int32_t *id, oc_error *err) {
-    qsort(lx->list, (size_t)n, sizeof *lx->list, int_order);
+    sort_nodes(lx, n);
     if (lx->n_states * 2 >= lx->n_buckets) OC_TRY(rehash(lx, err));
     size_t h = hash_nodes(lx->list, n) & (lx->n_buckets - 1);
     for (; lx->buckets[h] >= 0; h = (h + 1) & (lx->n_buckets - 1)) {
@@ -492,21 +527,25 @@ static oc_status intern_state(oc_lexer *lx, int32_t n, int32_t *id, oc_error *er
             return OC_OK;
         }
     }
-    OC_TRY(grow(&lx->states, &lx->cap_states, lx->n_states, sizeof *lx->states, err));
-    dstate s = {.n_nodes = n, .rule = -1};
-    s.nodes = oc_alloc(((size_t)n + (size_t)lx->n_classes) * sizeof *s.nodes);
+    OC_TRY(grow_states(lx, err));
+    dstate s = {oc_alloc((size_t)n * sizeof *s.nodes), n};
     if (!s.nodes) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the caption tokenizer");
     memcpy(s.nodes, lx->list, (size_t)n * sizeof *s.nodes);
-    s.next = s.nodes + n;
-    for (int c = 0; c < lx->n_classes; c++) s.next[c] = UNMADE;
+    int32_t *next = lx->next + lx->n_states * (size_t)lx->n_classes, *rule = &lx->rule[lx->n_states];
+    for (int c = 0; c < lx->n_classes; c++) next[c] = UNMADE;
+    *rule = -1;
     for (int32_t i = 0; i < n; i++) {
         const node *nd = &lx->nodes[s.nodes[i]];
-        if (nd->type == NODE_MATCH && (s.rule < 0 || nd->a < s.rule)) s.rule = nd->a;
+        if (nd->type == NODE_MATCH && (*rule < 0 || nd->a < *rule)) *rule = nd->a;
     }
     *id = (int32_t)lx->n_states;
     lx->buckets[h] = *id;
     lx->states[lx->n_states++] = s;
     return OC_OK;
+}
+
+static inline int32_t *after(const oc_lexer *lx, int32_t state, int c) {
+    return &lx->next[(size_t)state * (size_t)lx->n_classes + (size_t)c];
 }
 
 /* The state after reading a code unit of class c in state from. */
@@ -515,27 +554,25 @@ static oc_status make_next(oc_lexer *lx, int32_t from, int c, int32_t *to, oc_er
     lx->stamp++;
     for (int32_t i = 0; i < lx->states[from].n_nodes; i++) {
         const node *nd = &lx->nodes[lx->states[from].nodes[i]];
-        if (nd->type == NODE_SET && lx->sets[nd->b].in_class[c / 32] >> (c % 32) & 1)
-            close_over(lx, nd->a, &n);
+        if (nd->type == NODE_SET && lx->sets[nd->b].in_class[c / 32] >> (c % 32) & 1) close_over(lx, nd->a, &n);
     }
     if (n == 0)
         *to = DEAD;
     else
         OC_TRY(intern_state(lx, n, to, err));
-    lx->states[from].next[c] = *to;
+    *after(lx, from, c) = *to;
     return OC_OK;
 }
 
 static inline oc_status step(oc_lexer *lx, int32_t *state, uint16_t unit, oc_error *err) {
     int c = lx->class_of[unit];
-    int32_t to = lx->states[*state].next[c];
+    int32_t to = *after(lx, *state, c);
     if (to == UNMADE) OC_TRY(make_next(lx, *state, c, &to, err));
     *state = to;
     return OC_OK;
 }
 
-static oc_status start_state(oc_lexer *lx, const int32_t *entries, size_t n_entries, int32_t *state,
-                             oc_error *err) {
+static oc_status start_state(oc_lexer *lx, const int32_t *entries, size_t n_entries, int32_t *state, oc_error *err) {
     int32_t n = 0;
     lx->stamp++;
     for (size_t i = 0; i < n_entries; i++) close_over(lx, entries[i], &n);
@@ -553,9 +590,7 @@ static oc_status build(oc_lexer *lx, oc_error *err) {
         st = oc_fail(err, OC_ERR_NOMEM, "out of memory for the caption tokenizer");
         goto done;
     }
-    OC_GO(set_add_property(&lx->letter, oc_ptb_is_letter, err));
-    OC_GO(set_add_property(&lx->digit, oc_ptb_is_digit, err));
-    OC_GO(set_add_property(&lx->upper, oc_ptb_is_upper, err));
+    OC_GO(add_properties(lx, err));
     for (size_t i = 0; i < lx->n_rules; i++) {
         const oc_lex_rule *r = &lx->rules[i];
         OC_GO(compile(lx, r->pattern, r->tail, (int32_t)i, &entry[i], err));
@@ -568,7 +603,8 @@ static oc_status build(oc_lexer *lx, oc_error *err) {
     lx->stack = oc_alloc(lx->n_nodes * sizeof *lx->stack);
     lx->list = oc_alloc(lx->n_nodes * sizeof *lx->list);
     lx->mark = oc_calloc(lx->n_nodes, sizeof *lx->mark);
-    if (!lx->stack || !lx->list || !lx->mark) {
+    lx->reached = oc_calloc(lx->n_nodes / 64 + 1, sizeof *lx->reached);
+    if (!lx->stack || !lx->list || !lx->mark || !lx->reached) {
         st = oc_fail(err, OC_ERR_NOMEM, "out of memory for the caption tokenizer");
         goto done;
     }
@@ -605,6 +641,9 @@ void oc_lexer_close(oc_lexer *lx) {
     oc_free(lx->sets);
     oc_free(lx->nodes);
     oc_free(lx->states);
+    oc_free(lx->next);
+    oc_free(lx->rule);
+    oc_free(lx->reached);
     oc_free(lx->buckets);
     oc_free(lx->head);
     oc_free(lx->tail);
@@ -615,25 +654,23 @@ void oc_lexer_close(oc_lexer *lx) {
 }
 
 /* Where the slash of a rule stands in text[len]: the longest head whose rest is a tail. */
-static oc_status split_at_tail(oc_lexer *lx, int rule, const uint16_t *text, size_t len, size_t *cut,
-                               oc_error *err) {
+static oc_status split_at_tail(oc_lexer *lx, int rule, const uint16_t *text, size_t len, size_t *cut, oc_error *err) {
     *cut = 0;
     int32_t head = lx->head[rule];
     for (size_t i = 0; i < len; i++) {
         OC_TRY(step(lx, &head, text[i], err));
         if (head == DEAD) break;
-        if (lx->states[head].rule < 0) continue;
+        if (lx->rule[head] < 0) continue;
         int32_t tail = lx->tail[rule];
         size_t k = i + 1;
         for (; k < len && tail != DEAD; k++) OC_TRY(step(lx, &tail, text[k], err));
-        if (tail != DEAD && lx->states[tail].rule >= 0) *cut = i + 1;
+        if (tail != DEAD && lx->rule[tail] >= 0) *cut = i + 1;
     }
     OC_ASSERT(*cut > 0);
     return OC_OK;
 }
 
-oc_status oc_lexer_match(oc_lexer *lx, const uint16_t *text, size_t n, int *rule, size_t *len,
-                         oc_error *err) {
+oc_status oc_lexer_match(oc_lexer *lx, const uint16_t *text, size_t n, int *rule, size_t *len, oc_error *err) {
     int32_t state = lx->start;
     size_t end = 0;
     *rule = -1;
@@ -641,8 +678,8 @@ oc_status oc_lexer_match(oc_lexer *lx, const uint16_t *text, size_t n, int *rule
     for (size_t i = 0; i < n; i++) {
         OC_TRY(step(lx, &state, text[i], err));
         if (state == DEAD) break;
-        if (lx->states[state].rule < 0) continue;
-        *rule = lx->states[state].rule;
+        if (lx->rule[state] < 0) continue;
+        *rule = lx->rule[state];
         end = i + 1;
     }
     if (*rule < 0) return OC_OK;

@@ -2,10 +2,9 @@
 #ifndef OC_EVAL_PTB_UNICODE_H
 #define OC_EVAL_PTB_UNICODE_H
 
-#include <stdbool.h>
+/* Bits of oc_ptb_properties. An upper-case letter is a letter too. */
+enum { OC_PTB_LETTER = 1, OC_PTB_DIGIT = 2, OC_PTB_UPPER = 4 };
 
-bool oc_ptb_is_letter(unsigned c);
-bool oc_ptb_is_digit(unsigned c);
-bool oc_ptb_is_upper(unsigned c);
+unsigned oc_ptb_properties(unsigned c);
 
 #endif

@@ -83,61 +83,86 @@ static const json_t *first_of(const json_t *rec, const char *const *keys) {
 #define FIRST_OF(rec, ...) first_of(rec, (const char *const[]){__VA_ARGS__, NULL})
 
 /* Captions must name their image; answers without an id are numbered. */
-static oc_status get_id(const storage *s, const json_t *rec, const char *key, char id[OC_JSON_ID],
+static oc_status get_id(const storage *s, const oc_json_record *rec, const char *key, char id[OC_JSON_ID],
                         const oc_json_reader *r, oc_error *err) {
-    const json_t *v = s->answers ? FIRST_OF(rec, "question_id", "id") : json_object_get(rec, key);
-    if (s->answers && !v) return snprintf(id, OC_JSON_ID, "%zu", r->index - 1), OC_OK;
-    if (oc_json_id(v, id)) return OC_OK;
-    if (s->answers) return fail_record(r, "\"question_id\" is neither an integer nor a string", err);
+    if (s->answers) {
+        const json_t *v = FIRST_OF(rec->value, "question_id", "id");
+        if (!v) return snprintf(id, OC_JSON_ID, "%zu", r->index - 1), OC_OK;
+        if (oc_json_id(v, id)) return OC_OK;
+        return fail_record(r, "\"question_id\" is neither an integer nor a string", err);
+    }
+    if (oc_json_record_id(rec, key, id)) return OC_OK;
     return oc_fail(err, OC_ERR_FORMAT, "%s:%d: element %zu: \"%s\" is missing or neither an integer nor a string",
                    r->name, r->line, r->index - 1, key);
 }
 
-/* A string into s->text; of answers also an integer, as it is written ("answer": 3). */
-static oc_status keep_text(storage *s, const json_t *v, size_t *offset, const char *wanted, const oc_json_reader *r,
+/* text[len] into s->text, whose length was *offset, with a NUL. */
+static oc_status keep_text(storage *s, const char *text, size_t len, size_t *offset, const oc_json_reader *r,
                            oc_error *err) {
     *offset = s->text.len;
-    if (json_is_string(v))
-        oc_strbuf_add(&s->text, json_string_value(v), json_string_length(v) + 1);
-    else if (s->answers && json_is_integer(v))
-        oc_strbuf_printf(&s->text, "%lld%c", (long long)json_integer_value(v), 0);
-    else
-        return fail_record(r, wanted, err);
+    oc_strbuf_add(&s->text, text, len);
+    oc_strbuf_putc(&s->text, 0);
     return s->text.failed ? oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", r->name) : OC_OK;
+}
+
+/* The caption of a record. */
+static oc_status keep_caption(storage *s, const oc_json_record *rec, size_t *offset, const oc_json_reader *r,
+                              oc_error *err) {
+    size_t len;
+    const char *text = oc_json_record_string(rec, "caption", &len);
+    if (!text) return fail_record(r, "\"caption\" is missing or not a string", err);
+    return keep_text(s, text, len, offset, r, err);
+}
+
+/* An answer: a string, or an integer as it is written ("answer": 3). */
+static oc_status keep_answer(storage *s, const json_t *v, size_t *offset, const char *wanted, const oc_json_reader *r,
+                             oc_error *err) {
+    char digits[32];
+    if (json_is_string(v)) return keep_text(s, json_string_value(v), json_string_length(v), offset, r, err);
+    if (!json_is_integer(v)) return fail_record(r, wanted, err);
+    int n = snprintf(digits, sizeof digits, "%lld", (long long)json_integer_value(v));
+    return keep_text(s, digits, (size_t)n, offset, r, err);
 }
 
 /* ---- 3. References ------------------------------------------------------------------------------------------------- */
 
-static oc_status add_reference(storage *s, size_t index, const json_t *v, const char *wanted, const oc_json_reader *r,
-                               oc_error *err) {
+/* Room for one more reference of a subject, which is there when ++s->n_refs counts it. */
+static oc_status new_reference(storage *s, size_t index, reference **ref, oc_error *err) {
     if (!grow(&s->refs, s->n_refs, &s->cap_refs, sizeof *s->refs)) return no_memory(s, err);
-    s->refs[s->n_refs].subject = index;
-    OC_TRY(keep_text(s, v, &s->refs[s->n_refs].text, wanted, r, err));
-    s->n_refs++;
+    *ref = &s->refs[s->n_refs];
+    (*ref)->subject = index;
     return OC_OK;
 }
 
-static oc_status add_image(storage *s, const json_t *rec, const oc_json_reader *r, oc_error *err) {
+static oc_status add_image(storage *s, const oc_json_record *rec, const oc_json_reader *r, oc_error *err) {
     char id[OC_JSON_ID];
     size_t index;
     OC_TRY(get_id(s, rec, "id", id, r, err));
     return subject_of(s, id, &index, err);
 }
 
-static oc_status add_caption(storage *s, const json_t *rec, const oc_json_reader *r, oc_error *err) {
+static oc_status add_caption(storage *s, const oc_json_record *rec, const oc_json_reader *r, oc_error *err) {
     char id[OC_JSON_ID];
     size_t index;
     OC_TRY(get_id(s, rec, "image_id", id, r, err));
     OC_TRY(subject_of(s, id, &index, err));
-    return add_reference(s, index, json_object_get(rec, "caption"), "\"caption\" is missing or not a string", r, err);
+    reference *ref = NULL;
+    OC_TRY(new_reference(s, index, &ref, err));
+    OC_TRY(keep_caption(s, rec, &ref->text, r, err));
+    s->n_refs++;
+    return OC_OK;
 }
 
 static oc_status add_answer(storage *s, size_t index, const json_t *v, const oc_json_reader *r, oc_error *err) {
     if (json_is_object(v)) v = json_object_get(v, "answer");
-    return add_reference(s, index, v, "an answer is neither a string nor an object with \"answer\"", r, err);
+    reference *ref = NULL;
+    OC_TRY(new_reference(s, index, &ref, err));
+    OC_TRY(keep_answer(s, v, &ref->text, "an answer is neither a string nor an object with \"answer\"", r, err));
+    s->n_refs++;
+    return OC_OK;
 }
 
-static oc_status add_question(storage *s, const json_t *rec, const oc_json_reader *r, oc_error *err) {
+static oc_status add_question(storage *s, const oc_json_record *rec, const oc_json_reader *r, oc_error *err) {
     char id[OC_JSON_ID];
     size_t index, type, i;
     OC_TRY(get_id(s, rec, NULL, id, r, err));
@@ -145,29 +170,35 @@ static oc_status add_question(storage *s, const json_t *rec, const oc_json_reade
         return oc_fail(err, OC_ERR_FORMAT, "%s:%d: element %zu: question_id %s occurs twice", r->name, r->line,
                        r->index - 1, id);
     OC_TRY(subject_of(s, id, &index, err));
-    const json_t *answers = json_object_get(rec, "answers"), *v;
+    const json_t *answers = json_object_get(rec->value, "answers"), *v;
     if (json_is_array(answers)) {
         if (json_array_size(answers) == 0) return fail_record(r, "\"answers\" is empty", err);
         json_array_foreach((json_t *)(uintptr_t)answers, i, v) OC_TRY(add_answer(s, index, v, r, err));
     } else {
-        v = FIRST_OF(rec, "answer", "answers", "multiple_choice_answer");
+        v = FIRST_OF(rec->value, "answer", "answers", "multiple_choice_answer");
         if (!v) return fail_record(r, "neither \"answer\" nor \"answers\"", err);
         OC_TRY(add_answer(s, index, v, r, err));
     }
-    if (!(v = FIRST_OF(rec, "type", "answer_type"))) return OC_OK;
-    OC_TRY(keep_text(s, v, &type, "\"type\" is not a string", r, err));
+    if (!(v = FIRST_OF(rec->value, "type", "answer_type"))) return OC_OK;
+    OC_TRY(keep_answer(s, v, &type, "\"type\" is not a string", r, err));
     s->subjects[index].type = type + 1;
     return OC_OK;
 }
 
-typedef oc_status (*record_fn)(storage *s, const json_t *rec, const oc_json_reader *r, oc_error *err);
+typedef oc_status (*record_fn)(storage *s, const oc_json_record *rec, const oc_json_reader *r, oc_error *err);
 
+/* Records of answers, whose members are lists and objects too, are always trees: rec->value. */
 static oc_status each_record(storage *s, oc_json_reader *r, record_fn fn, oc_error *err) {
-    for (json_t *rec;;) {
-        OC_TRY(oc_json_reader_object(r, &rec, err));
-        if (!rec) return OC_OK;
-        oc_status st = fn(s, rec, r, err);
-        json_decref(rec);
+    for (oc_json_record rec = {0};;) {
+        bool found;
+        if (s->answers) {
+            OC_TRY(oc_json_reader_object(r, &rec.value, err));
+            found = rec.value != NULL;
+        } else
+            OC_TRY(oc_json_reader_record(r, &rec, &found, err));
+        if (!found) return OC_OK;
+        oc_status st = fn(s, &rec, r, err);
+        oc_json_record_close(&rec);
         OC_TRY(st);
     }
 }
@@ -206,7 +237,7 @@ static oc_status read_questions(storage *s, const char *text, size_t len, const 
 
 /* ---- 4. Results ---------------------------------------------------------------------------------------------------- */
 
-static oc_status add_result(storage *s, const json_t *rec, const oc_json_reader *r, oc_error *err) {
+static oc_status add_result(storage *s, const oc_json_record *rec, const oc_json_reader *r, oc_error *err) {
     char id[OC_JSON_ID];
     size_t index, text;
     OC_TRY(get_id(s, rec, "image_id", id, r, err));
@@ -218,11 +249,15 @@ static oc_status add_result(storage *s, const json_t *rec, const oc_json_reader 
                        r->line, r->index - 1, s->id_key, id,
                        known ? "has a result already" : "is not among the references");
     }
-    const json_t *v = s->answers ? FIRST_OF(rec, "answer", "prediction", "text") : json_object_get(rec, "caption");
-    if (lenient && (s->answers ? !v : !json_is_string(v))) return s->ignored++, OC_OK;
-    OC_TRY(keep_text(s, v, &text,
-                     s->answers ? "\"answer\" is missing or not a string" : "\"caption\" is missing or not a string", r,
-                     err));
+    if (s->answers) {
+        const json_t *v = FIRST_OF(rec->value, "answer", "prediction", "text");
+        if (lenient && !v) return s->ignored++, OC_OK;
+        OC_TRY(keep_answer(s, v, &text, "\"answer\" is missing or not a string", r, err));
+    } else {
+        size_t len;
+        if (lenient && !oc_json_record_string(rec, "caption", &len)) return s->ignored++, OC_OK;
+        OC_TRY(keep_caption(s, rec, &text, r, err));
+    }
     s->subjects[index].result = text + 1;
     return OC_OK;
 }

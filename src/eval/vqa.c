@@ -88,8 +88,7 @@ static oc_bleu bleu_1(const oc_sentence *cand, const oc_sentence *refs, size_t n
 }
 
 static void free_sentences(work *w) {
-    oc_sentence_free(&w->cand);
-    for (size_t i = 0; i < w->n_refs; i++) oc_sentence_free(&w->refs[i]);
+    if (w->ngrams) oc_ngrams_forget_sentences(w->ngrams);
     oc_free(w->refs);
     w->refs = NULL;
     w->n_refs = 0;
@@ -197,7 +196,7 @@ oc_status oc_vqa_compute(oc_vqa_report *report, oc_vqa_scores *per_item, const o
     oc_vqa_scores all = {0}, yesno = {0}, open = {0}, *types = NULL, *type = NULL;
     size_t n_types = 0;
     oc_status st = OC_OK;
-    OC_GO(oc_ngrams_open(&w.ngrams, err));
+    OC_GO(oc_ngrams_open(&w.ngrams, 0, err));
     for (size_t i = 0; i < n; i++) {
         oc_vqa_scores s;
         if (items[i].n_answers == 0)
