@@ -1,10 +1,11 @@
 /* Speed of the matrix products at the shapes of a small and of the full model, per engine, beside the
- * register peak of the same moment: bench_gemm [--threads N] [--only TEXT] [--seconds S] [--weights bf16]
+ * register peak of the same moment: bench_gemm [--threads N] [--only TEXT] [--seconds S] [--weights bf16] [--copies N]
  *
  * Each figure is the best and the median of repetitions of about 30 ms that alternate between the engines and the
  * loop that measures the peak, so that a neighbour on the same cores disturbs them alike. A line is one product: what it
  * is, N tokens x rows x cols, GFLOP/s, and the share of the peak: the median of the repetitions, each against the peak
- * beside it. */
+ * beside it. With --copies the weights (or their gradient) are another copy each time, so that they come from memory as in
+ * a step through many layers. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,10 @@
 enum { PEAK_LOOPS = 400000, PEAK_CHAINS = 12 };
 
 #if defined(__x86_64__)
-#define KEEP(s)                                                                                              \
-    __asm__ volatile(""                                                                                      \
-                     : "+v"(s[0]), "+v"(s[1]), "+v"(s[2]), "+v"(s[3]), "+v"(s[4]), "+v"(s[5]), "+v"(s[6]),   \
-                       "+v"(s[7]), "+v"(s[8]), "+v"(s[9]), "+v"(s[10]), "+v"(s[11]))
+#define KEEP(s)                                                                                                        \
+    __asm__ volatile(""                                                                                                \
+                     : "+v"(s[0]), "+v"(s[1]), "+v"(s[2]), "+v"(s[3]), "+v"(s[4]), "+v"(s[5]), "+v"(s[6]), "+v"(s[7]), \
+                       "+v"(s[8]), "+v"(s[9]), "+v"(s[10]), "+v"(s[11]))
 
 __attribute__((target("avx512f"))) static void peak_f32(void) {
     __m512 s[PEAK_CHAINS], one = _mm512_set1_ps(1.0f);
@@ -139,6 +140,9 @@ typedef struct run {
     oc_compute *c;
     oc_gemm g;
     oc_epilogue e;
+    char *weights; /* copies, one after the other */
+    size_t copy;   /* bytes of one */
+    int copies, next;
     double best[OC_GEMM_ENGINES], median[OC_GEMM_ENGINES]; /* seconds */
     double share[OC_GEMM_ENGINES];                         /* of the register peak */
 } run;
@@ -165,7 +169,15 @@ static int by_value(const void *a, const void *b) {
 
 static double once(run *r, oc_gemm_engine engine, int times) {
     double start = seconds_of(r->c);
-    for (int i = 0; i < times; i++) oc_gemm_run_on(r->c, &r->g, engine);
+    for (int i = 0; i < times; i++) {
+        char *at = r->weights + (size_t)r->next * r->copy;
+        if (r->g.accumulate)
+            r->g.c = at;
+        else
+            r->g.b.p = at;
+        r->next = (r->next + 1) % r->copies;
+        oc_gemm_run_on(r->c, &r->g, engine);
+    }
     return (seconds_of(r->c) - start) / times;
 }
 
@@ -196,14 +208,18 @@ static void measure(run *r, double gflop, double seconds) {
     }
 }
 
-static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype w_type, double seconds) {
+static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype w_type, int copies, double seconds) {
     size_t N = (size_t)s->N, rows = (size_t)s->rows, cols = (size_t)s->cols;
     void *x = random_matrix(N * cols, t), *y = random_matrix(N * rows, t),
-         *master = random_matrix(rows * cols, w == BWD_W ? OC_F32 : w_type);
+         *master = random_matrix(rows * cols * (size_t)copies, w == BWD_W ? OC_F32 : w_type);
     float *bias = random_matrix(rows, OC_F32);
     const oc_matrix_desc d = {master, w_type, t, s->rows, s->cols};
     oc_matrix *m = c->ops.matrix_create(c, &d);
-    run r = {.c = c, .e = {.bias = bias, .act = w == FWD_GELU ? OC_ACT_GELU_TANH : OC_ACT_NONE}};
+    run r = {.c = c,
+             .weights = master,
+             .copy = rows * cols * oc_dtype_size(w == BWD_W ? OC_F32 : w_type),
+             .copies = copies,
+             .e = {.bias = bias, .act = w == FWD_GELU ? OC_ACT_GELU_TANH : OC_ACT_NONE}};
     if (w == FWD || w == FWD_GELU)
         r.g = (oc_gemm){.m = s->N,
                         .n = s->rows,
@@ -243,8 +259,8 @@ static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype 
         if (isinf(r.best[e]))
             printf("  %19s", "");
         else
-            printf("  %6.1f %6.1f %3.0f%%%c", gflop / r.median[e], gflop / r.best[e],
-                   100 * r.share[e], e == (int)oc_gemm_choose(c, &r.g) ? '*' : ' ');
+            printf("  %6.1f %6.1f %3.0f%%%c", gflop / r.median[e], gflop / r.best[e], 100 * r.share[e],
+                   e == (int)oc_gemm_choose(c, &r.g) ? '*' : ' ');
     printf("\n");
     fflush(stdout);
     c->ops.matrix_free(c, m);
@@ -255,8 +271,7 @@ static void product(oc_compute *c, const shape *s, what w, oc_dtype t, oc_dtype 
 static void loss(oc_compute *c, int n, int V, int C, oc_dtype t, double limit) {
     size_t nx = (size_t)n * (size_t)C, nw = (size_t)V * (size_t)C;
     void *x = random_matrix(nx, t), *dx = random_matrix(nx, t);
-    float *w = random_matrix(nw, OC_F32), *dw = random_matrix(nw, OC_F32),
-          *out = random_matrix((size_t)n, OC_F32);
+    float *w = random_matrix(nw, OC_F32), *dw = random_matrix(nw, OC_F32), *out = random_matrix((size_t)n, OC_F32);
     int32_t *target = oc_calloc((size_t)n, sizeof *target);
     const oc_matrix_desc d = {w, OC_F32, t, V, C};
     oc_matrix *m = c->ops.matrix_create(c, &d);
@@ -267,8 +282,8 @@ static void loss(oc_compute *c, int n, int V, int C, oc_dtype t, double limit) {
         best = fmin(best, seconds_of(c) - start);
     }
     double gflops = 6e-9 * (double)n * (double)nw / best;
-    printf("loss and gradients %-4s %5d x%7d x%5d  %8.2f ms  %6.1f GFLOP/s %3.0f%%\n", oc_dtype_name(t), n, V,
-           C, best * 1e3, gflops, 100 * gflops / limit);
+    printf("loss and gradients %-4s %5d x%7d x%5d  %8.2f ms  %6.1f GFLOP/s %3.0f%%\n", oc_dtype_name(t), n, V, C,
+           best * 1e3, gflops, 100 * gflops / limit);
     c->ops.matrix_free(c, m);
     oc_free(x), oc_free(dx), oc_free(w), oc_free(dw), oc_free(out), oc_free(target);
 }
@@ -303,9 +318,8 @@ static void decode(oc_compute *c, int tokens, int rows, int cols, oc_dtype t) {
         best = fmin(best, s), sum += s;
         read = fmin(read, read_seconds(c, w, n * 2));
     }
-    printf("decode %-4s %d x %7d x%5d  mean %6.2f best %6.2f ms  %5.1f GB/s, reading alone %5.1f\n",
-           oc_dtype_name(t), tokens, rows, cols, sum / TIMES * 1e3, best * 1e3, 2e-9 * (double)n / best,
-           2e-9 * (double)n / read);
+    printf("decode %-4s %d x %7d x%5d  mean %6.2f best %6.2f ms  %5.1f GB/s, reading alone %5.1f\n", oc_dtype_name(t),
+           tokens, rows, cols, sum / TIMES * 1e3, best * 1e3, 2e-9 * (double)n / best, 2e-9 * (double)n / read);
     c->ops.matrix_free(c, m);
     oc_free(w), oc_free(x), oc_free(y);
 }
@@ -315,11 +329,13 @@ int main(int argc, char **argv) {
     const char *only = "";
     double seconds = 0.5;
     oc_dtype w_type = OC_F32;
+    int copies = 1;
     for (int i = 1; i + 1 < argc; i += 2) {
         if (strcmp(argv[i], "--threads") == 0) o.threads = atoi(argv[i + 1]);
         if (strcmp(argv[i], "--backend") == 0) o.backend = argv[i + 1];
         if (strcmp(argv[i], "--only") == 0) only = argv[i + 1];
         if (strcmp(argv[i], "--weights") == 0 && strcmp(argv[i + 1], "bf16") == 0) w_type = OC_BF16;
+        if (strcmp(argv[i], "--copies") == 0) copies = OC_MAX(1, atoi(argv[i + 1]));
         if (strcmp(argv[i], "--seconds") == 0) seconds = atof(argv[i + 1]);
     }
     oc_compute *c;
@@ -328,18 +344,16 @@ int main(int argc, char **argv) {
         fprintf(stderr, "%s\n", err.msg);
         return 1;
     }
-    printf("%s\nGFLOP/s: median, best, share of the register peak, *: chosen\n",
-           oc_compute_describe(c));
+    printf("%s\nGFLOP/s: median, best, share of the register peak, *: chosen\n", oc_compute_describe(c));
     for (int t = 0; t < 2; t++) {
         double limit = peak(c, t ? OC_BF16 : OC_F32, 8);
-        printf("register peak %s %.1f GFLOP/s %30s blocked %15s dots %13s oneDNN\n", t ? "bf16" : "f32",
-               limit, "", "", "");
+        printf("register peak %s %.1f GFLOP/s %30s blocked %15s dots %13s oneDNN\n", t ? "bf16" : "f32", limit, "", "",
+               "");
         for (size_t i = 0; i < OC_COUNT(shapes); i++)
             for (int w = FWD; w <= FWD_GELU; w++) {
                 char label[128];
                 snprintf(label, sizeof label, "%s %s %s", shapes[i].name, what_name[w], t ? "BF16" : "F32");
-                if (strstr(label, only))
-                    product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, w_type, seconds);
+                if (strstr(label, only)) product(c, &shapes[i], (what)w, t ? OC_BF16 : OC_F32, w_type, copies, seconds);
             }
         for (int tokens = 1; tokens <= 8 && strstr("decode", only); tokens++)
             decode(c, tokens, 151936, 896, t ? OC_BF16 : OC_F32);
