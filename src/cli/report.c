@@ -164,21 +164,67 @@ static void format_score(char *out, size_t size, const json_t *v) {
     else snprintf(out, size, "–");
 }
 
-static oc_status add_score_table(oc_report *r, oc_error *err) {
-    enum { MAX_COLUMNS = 12 };
-    json_t *file[MAX_COLUMNS] = {0};
-    char *name[MAX_COLUMNS] = {0};
-    const char *column[MAX_COLUMNS + 1] = {"score"};
-    score_rows rows = {.n = 0};
-    int n = OC_MIN(opt.scores.n, MAX_COLUMNS);
-    oc_status st = OC_OK;
-    for (int i = 0; i < n && st == OC_OK; i++) {
+/* The files of --scores with their names. */
+enum { MAX_SCORES = 12 };
+typedef struct score_files {
+    json_t *scores[MAX_SCORES]; /* borrowed from file */
+    json_t *file[MAX_SCORES];
+    char *name[MAX_SCORES];
+    int n;
+} score_files;
+
+static void close_scores(score_files *f) {
+    for (int i = 0; i < f->n; i++) {
+        json_decref(f->file[i]);
+        oc_free(f->name[i]);
+    }
+    f->n = 0;
+}
+
+static oc_status open_scores(score_files *f, oc_error *err) {
+    *f = (score_files){0};
+    for (int i = 0; i < OC_MIN(opt.scores.n, MAX_SCORES); i++) {
         const char *path = NULL;
-        st = split_name(opt.scores.item[i], &name[i], &path, err);
-        if (st == OC_OK) st = oc_json_load(&file[i], path, 1 << 24, err);
-        column[i + 1] = name[i];
-        const json_t *scores = json_object_get(file[i], "scores");
-        if (st == OC_OK) collect_rows(&rows, scores ? scores : file[i], "");
+        f->n = i + 1;
+        oc_status st = split_name(opt.scores.item[i], &f->name[i], &path, err);
+        if (st == OC_OK) st = oc_json_load(&f->file[i], path, 1 << 24, err);
+        if (st != OC_OK) return close_scores(f), st;
+        json_t *inner = json_object_get(f->file[i], "scores");
+        f->scores[i] = inner ? inner : f->file[i];
+    }
+    return OC_OK;
+}
+
+/* A card for each file: the share of right answers, or CIDEr-D of captions. */
+static void add_score_cards(oc_report *r, const score_files *f) {
+    oc_report_figure card[MAX_SCORES];
+    char text[MAX_SCORES][24], note[MAX_SCORES][48];
+    int n = 0;
+    for (int i = 0; i < f->n; i++) {
+        const json_t *accuracy = lookup(f->scores[i], "overall: accuracy"), *cider = lookup(f->scores[i], "CIDEr"),
+                     *questions = lookup(f->scores[i], "overall: questions");
+        if (!json_is_number(accuracy) && !json_is_number(cider)) continue;
+        if (json_is_number(accuracy)) {
+            snprintf(text[n], sizeof *text, "%.1f%%", 100 * json_number_value(accuracy));
+            snprintf(note[n], sizeof *note, "right of %lld", (long long)json_integer_value(questions));
+        } else {
+            snprintf(text[n], sizeof *text, "%.1f", 100 * json_number_value(cider));
+            snprintf(note[n], sizeof *note, "CIDEr-D times 100");
+        }
+        card[n] = (oc_report_figure){text[n], f->name[i], note[n]};
+        n++;
+    }
+    if (n) oc_report_figures(r, card, n);
+}
+
+static oc_status add_score_table(oc_report *r, const score_files *f, oc_error *err) {
+    const char *column[MAX_SCORES + 1] = {"score"};
+    score_rows rows = {.n = 0};
+    const int n = f->n;
+    oc_status st = OC_OK;
+    for (int i = 0; i < n; i++) {
+        column[i + 1] = f->name[i];
+        collect_rows(&rows, f->scores[i], "");
     }
     size_t cells = (size_t)rows.n * (size_t)(n + 1);
     char (*text)[64] = oc_calloc(cells, sizeof *text);
@@ -189,10 +235,7 @@ static oc_status add_score_table(oc_report *r, oc_error *err) {
             size_t at = (size_t)i * (size_t)(n + 1) + (size_t)j;
             cell[at] = text[at];
             if (j == 0) memcpy(text[at], rows.name[i], sizeof rows.name[i]);
-            else {
-                const json_t *scores = json_object_get(file[j - 1], "scores");
-                format_score(text[at], sizeof *text, lookup(scores ? scores : file[j - 1], rows.name[i]));
-            }
+            else format_score(text[at], sizeof *text, lookup(f->scores[j - 1], rows.name[i]));
         }
     if (st == OC_OK && rows.n)
         oc_report_add_table(
@@ -201,10 +244,6 @@ static oc_status add_score_table(oc_report *r, oc_error *err) {
                                   .cell = cell,
                                   .n_columns = n + 1,
                                   .n_rows = rows.n});
-    for (int i = 0; i < n; i++) {
-        json_decref(file[i]);
-        oc_free(name[i]);
-    }
     oc_free(text);
     oc_free(cell);
     return st;
@@ -385,10 +424,13 @@ static oc_status add_attention(oc_report *r, const oc_image_store *store, const 
 static oc_status fill(oc_report *r, oc_error *err) {
     json_t *captions = NULL, *answers = NULL;
     oc_image_store *store = NULL;
+    score_files scores = {0};
     oc_status st = OC_OK;
     if (opt.scores.n || opt.scenes) oc_report_heading(r, "Scores");
+    OC_GO(open_scores(&scores, err));
+    add_score_cards(r, &scores);
     if (opt.scenes) OC_GO(add_scene_names(r, err));
-    if (opt.scores.n) OC_GO(add_score_table(r, err));
+    if (scores.n) OC_GO(add_score_table(r, &scores, err));
     if (opt.log.n) oc_report_heading(r, "Training");
     for (int i = 0; i < opt.log.n; i++) OC_GO(add_curves(r, opt.log.item[i], err));
     if (opt.captions) OC_GO(read_lines(&captions, opt.captions, err));
@@ -405,6 +447,7 @@ static oc_status fill(oc_report *r, oc_error *err) {
         OC_GO(add_attention(r, store, answers ? answers : captions, err));
     }
 done:
+    close_scores(&scores);
     json_decref(captions);
     json_decref(answers);
     oc_image_store_close(store);

@@ -37,5 +37,5 @@ const oc_synth oc_synth_domains[OC_DOMAIN_COUNT] = {
                           scene_inventory},
     [OC_DOMAIN_CELLS] = {"ocellus synthetic smears", sizeof(oc_cells), OC_CELLS_MAX, OC_SCENE_PROMPT_RECAP,
                          OC_SCENE_PROMPT_HUMAN, cells_generate, cells_render, cells_recap, cells_human, cells_questions,
-                         cells_places, oc_cell_ask_name},
+                         cells_places, oc_cell_ask_name, NULL, NULL},
 };

@@ -24,7 +24,7 @@ static const char page_style[] =
     "*{box-sizing:border-box} body{margin:0;background:var(--page);color:var(--ink);font:16px/1.5 system-ui,sans-serif}\n"
     "main{max-width:1080px;margin:0 auto;padding:1rem} h1{font-size:1.7rem;line-height:1.2;margin:.5rem 0} h2{font-size:1.25rem;margin:2.2rem 0 .6rem}\n"
     "p{max-width:70ch;white-space:pre-line;overflow-wrap:anywhere} nav{font-size:.95rem;margin:1rem 0} nav a{margin-right:1rem;color:inherit} figure{margin:0}\n"
-    "main>.card{margin-bottom:1rem} .row{display:grid;gap:1rem;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}\n"
+    "main>.card,main>.chart,.row{margin-bottom:1rem} .row{display:grid;gap:1rem;align-items:start;grid-template-columns:repeat(auto-fill,minmax(min(100%,300px),1fr))}\n"
     ".row.wide{grid-template-columns:repeat(auto-fill,minmax(min(100%,400px),1fr))}\n"
     ".row.numbers{grid-template-columns:repeat(auto-fill,minmax(min(100%,150px),1fr))}\n"
     ".card{background:var(--card);border-radius:8px;padding:.8rem;overflow-wrap:anywhere;min-width:0} .card>*{margin:.3rem 0}\n"

@@ -26,7 +26,7 @@ static inline int runs_setup(void **state) {
     oc_signals_install();
     small_folder(runs_root);
     runs_path(dir, "data", "");
-    oc_scene_dataset o = {.dir = dir, .split = OC_SPLIT_TRAIN, .seed = 3, .count = RUN_IMAGES, .size = 28, .scene = {1, 2}};
+    oc_scene_dataset o = {.dir = dir, .split = OC_SPLIT_TRAIN, .seed = 3, .count = RUN_IMAGES, .size = 28, .scene = {.min_objects = 1, .max_objects = 2}};
     return oc_scene_dataset_write(&o, &runs_err) != OC_OK;
 }
 

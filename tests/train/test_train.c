@@ -123,7 +123,7 @@ static void bad_samples(void **state) {
     char path[256];
     run_record r;
     runs_path(path, "bad", "");
-    oc_scene_dataset o = {.dir = path, .split = OC_SPLIT_TRAIN, .seed = 3, .count = RUN_IMAGES, .size = 28, .scene = {1, 2}};
+    oc_scene_dataset o = {.dir = path, .split = OC_SPLIT_TRAIN, .seed = 3, .count = RUN_IMAGES, .size = 28, .scene = {.min_objects = 1, .max_objects = 2}};
     small_ok(oc_scene_dataset_write(&o, &runs_err), &runs_err);
     runs_path(path, "bad/images/000004.png", "");
     small_ok(oc_file_write_atomic(path, "no picture", 10, &runs_err), &runs_err);
