@@ -159,9 +159,12 @@ static const json_t *lookup(const json_t *o, const char *name) {
 }
 
 static void format_score(char *out, size_t size, const json_t *v) {
-    if (json_is_integer(v)) snprintf(out, size, "%lld", (long long)json_integer_value(v));
-    else if (json_is_number(v)) snprintf(out, size, "%.1f", 100 * json_number_value(v));
-    else snprintf(out, size, "–");
+    if (json_is_integer(v))
+        snprintf(out, size, "%lld", (long long)json_integer_value(v));
+    else if (json_is_number(v))
+        snprintf(out, size, "%.1f", 100 * json_number_value(v));
+    else
+        snprintf(out, size, "–");
 }
 
 /* The files of --scores with their names. */
@@ -227,15 +230,17 @@ static oc_status add_score_table(oc_report *r, const score_files *f, oc_error *e
         collect_rows(&rows, f->scores[i], "");
     }
     size_t cells = (size_t)rows.n * (size_t)(n + 1);
-    char (*text)[64] = oc_calloc(cells, sizeof *text);
+    char(*text)[64] = oc_calloc(cells, sizeof *text);
     const char **cell = oc_calloc(cells, sizeof *cell);
     if (st == OC_OK && (!text || !cell)) st = oc_fail(err, OC_ERR_NOMEM, "out of memory");
     for (int i = 0; i < rows.n && st == OC_OK; i++)
         for (int j = 0; j <= n; j++) {
             size_t at = (size_t)i * (size_t)(n + 1) + (size_t)j;
             cell[at] = text[at];
-            if (j == 0) memcpy(text[at], rows.name[i], sizeof rows.name[i]);
-            else format_score(text[at], sizeof *text, lookup(f->scores[j - 1], rows.name[i]));
+            if (j == 0)
+                memcpy(text[at], rows.name[i], sizeof rows.name[i]);
+            else
+                format_score(text[at], sizeof *text, lookup(f->scores[j - 1], rows.name[i]));
         }
     if (st == OC_OK && rows.n)
         oc_report_add_table(
@@ -326,7 +331,7 @@ static oc_status add_gallery(oc_report *r, const oc_image_store *store, const js
     size_t n = OC_MIN((size_t)opt.pictures, json_array_size(captions));
     oc_report_picture *p = oc_calloc(n, sizeof *p);
     oc_image *img = oc_calloc(n, sizeof *img);
-    oc_report_answer (*answer)[MAX_ANSWERS] = oc_calloc(n, sizeof *answer);
+    oc_report_answer(*answer)[MAX_ANSWERS] = oc_calloc(n, sizeof *answer);
     oc_status st = p && img && answer ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the pictures");
     for (size_t i = 0; i < n && st == OC_OK; i++) {
         const json_t *o = json_array_get(captions, i * json_array_size(captions) / n); /* spread over the whole set */
@@ -461,8 +466,10 @@ static int run(int n_args, char **args, oc_error *err) {
     oc_report *r;
     OC_TRY(oc_report_open(&r, opt.out, opt.title, opt.summary, err));
     oc_status st = fill(r, err);
-    if (st == OC_OK) st = oc_report_close(r, err);
-    else oc_report_discard(r);
+    if (st == OC_OK)
+        st = oc_report_close(r, err);
+    else
+        oc_report_discard(r);
     if (st == OC_OK) printf("%s\n", opt.out);
     return (int)st;
 }
