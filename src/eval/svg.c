@@ -349,6 +349,12 @@ static void file_colors(oc_strbuf *out, bool dark) {
         oc_strbuf_printf(out, ".band.s%d{fill:%s} .bar.s%d{stroke:%s}\n", k, color_of[dark][k], k, color_of[dark][k]);
 }
 
+/* Pixels, so that a long title fits: a bold letter is about 0.6 of its size wide. */
+static double title_size(const char *title) {
+    const double usual = 14, least = 8, width = WIDTH - LEFT, letters = (double)strlen(title ? title : "");
+    return fmax(least, fmin(usual, width / (0.6 * fmax(letters, 1))));
+}
+
 /* Opens the document and its chart area, moved down below the title. */
 static void open_file(oc_strbuf *out, const char *title, int below) {
     const int height = FILE_TITLE + HEIGHT + below;
@@ -368,7 +374,8 @@ static void open_file(oc_strbuf *out, const char *title, int below) {
     oc_strbuf_puts(out, "@media (prefers-color-scheme:dark){\n.chart{--soft:#b4bac4;--ink:#eceff4;--rule:#3a3f47}\n");
     oc_svg_style(out, true);
     file_colors(out, true);
-    oc_strbuf_printf(out, "}\n</style>\n<text class=\"title\" x=\"%d\" y=\"17\">", LEFT);
+    oc_strbuf_printf(out, "}\n</style>\n<text class=\"title\" x=\"%d\" y=\"17\" style=\"font-size:%.4gpx\">", LEFT,
+                     title_size(title));
     oc_svg_text(out, title);
     oc_strbuf_printf(out, "</text>\n<g transform=\"translate(0 %d)\">\n", FILE_TITLE);
 }

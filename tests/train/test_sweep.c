@@ -89,7 +89,7 @@ static void every_key(void **state) {
 /* The examples of the project are right as they stand. */
 static void experiments(void **state) {
     OC_UNUSED(state);
-    static const char *const name[] = {"masks-scenes", "masks-flickr8k", "stages", "captions", "projector", "adapt", "pathvqa"};
+    static const char *const name[] = {"masks-scenes", "masks-lists", "masks-flickr8k", "stages", "captions", "projector", "adapt", "pathvqa"};
     for (size_t i = 0; i < OC_COUNT(name); i++) {
         char path[512];
         oc_sweep s;
