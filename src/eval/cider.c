@@ -3,6 +3,14 @@
 #include <math.h>
 #include <string.h>
 
+enum { FEW = 64 };
+
+/* CIDEr-D's factor for a candidate that is d words longer or shorter. */
+static double penalty(double d) {
+    const double sigma = 6;
+    return pow(M_E, -(d * d) / (2 * sigma * sigma));
+}
+
 oc_status oc_cider_open(oc_cider *c, const oc_sentence *refs, const size_t *n_refs, size_t n, size_t n_ids,
                         oc_error *err) {
     size_t *last = oc_calloc(n_ids + 1, sizeof *last); /* per id: the last image that had it, from 1 */
@@ -20,8 +28,12 @@ oc_status oc_cider_open(oc_cider *c, const oc_sentence *refs, const size_t *n_re
                     if (last[id] != image + 1) c->idf[id]++, last[id] = image + 1;
                 }
     }
-    double log_n = log((double)n);
-    for (size_t i = 0; i < n_ids; i++) c->idf[i] = log_n - log(OC_MAX(1.0, c->idf[i]));
+    /* Most n-grams are in a few images: their logarithms are taken once. */
+    double of_few[FEW], log_n = log((double)n);
+    for (size_t i = 0; i < FEW; i++) of_few[i] = log(OC_MAX(1.0, (double)i));
+    for (size_t i = 0; i < n_ids; i++)
+        c->idf[i] = log_n - (c->idf[i] < FEW ? of_few[(size_t)c->idf[i]] : log(c->idf[i]));
+    for (size_t i = 0; i < OC_CIDER_LENGTHS; i++) c->penalty[i] = penalty((double)i);
     oc_free(last);
     return OC_OK;
 }
@@ -55,10 +67,8 @@ static void dot(const oc_cider *c, const oc_gram_counter *cand, const oc_gram_co
 
 static double bigrams(const oc_sentence *s) { return s->n > 1 ? (double)(s->n - 1) : 0; }
 
-void oc_cider_item(const oc_cider *c, double *cider_d, double *cider, const oc_sentence *cand,
-                   const oc_sentence *refs, size_t n_refs, oc_gram_counter *cand_count,
-                   oc_gram_counter *ref_count) {
-    const double sigma = 6;
+void oc_cider_item(const oc_cider *c, double *cider_d, double *cider, const oc_sentence *cand, const oc_sentence *refs,
+                   size_t n_refs, oc_gram_counter *cand_count, oc_gram_counter *ref_count) {
     double sum_d = 0, sum = 0;
     for (int k = 0; k < OC_NGRAM_MAX; k++) {
         oc_gram_counter_add(cand_count, cand, k);
@@ -71,8 +81,8 @@ void oc_cider_item(const oc_cider *c, double *cider_d, double *cider, const oc_s
                 clipped /= cand_norm * ref_norm;
                 plain /= cand_norm * ref_norm;
             }
-            double delta = bigrams(cand) - bigrams(&refs[r]);
-            of_order_d += clipped * pow(M_E, -(delta * delta) / (2 * sigma * sigma));
+            double delta = fabs(bigrams(cand) - bigrams(&refs[r]));
+            of_order_d += clipped * (delta < OC_CIDER_LENGTHS ? c->penalty[(size_t)delta] : penalty(delta));
             of_order += plain;
             oc_gram_counter_clear(ref_count);
         }

@@ -8,10 +8,13 @@
 
 #include "eval/ngram.h"
 
+enum { OC_CIDER_LENGTHS = 64 };
+
 /* Inverse document frequencies from the references of the evaluated set. */
 typedef struct oc_cider {
     double *idf; /* [ids]: log(images) - log(images whose references have the n-gram, at least 1) */
     size_t n_ids;
+    double penalty[OC_CIDER_LENGTHS]; /* exp(-d^2 / (2 sigma^2)) of a difference of d words */
 } oc_cider;
 
 /* refs[sum of n_refs[]] are the references of images 0..n-1, one image after the other. n > 0. */
@@ -20,8 +23,7 @@ oc_status oc_cider_open(oc_cider *c, const oc_sentence *refs, const size_t *n_re
 void oc_cider_close(oc_cider *c);
 
 /* Scores of one candidate. Two clear counters of all ids are borrowed. n_refs > 0. */
-void oc_cider_item(const oc_cider *c, double *cider_d, double *cider, const oc_sentence *cand,
-                   const oc_sentence *refs, size_t n_refs, oc_gram_counter *cand_count,
-                   oc_gram_counter *ref_count);
+void oc_cider_item(const oc_cider *c, double *cider_d, double *cider, const oc_sentence *cand, const oc_sentence *refs,
+                   size_t n_refs, oc_gram_counter *cand_count, oc_gram_counter *ref_count);
 
 #endif

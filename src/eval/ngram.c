@@ -7,15 +7,20 @@
 
 /* Words: open addressing over their bytes. N-grams: a longer one is (id of its first n-1 words, last word),
  * so that equal n-grams have equal ids without comparing text. Both tables keep at least half of their slots
- * free. The slots of n-grams hold ids only, and the keys stand in the order of the ids: most n-grams are new,
- * and meet an empty slot of a small table. */
+ * free. Most n-grams of captions are followed by one word only, ever: an id's first continuation stands beside
+ * it, and the table has the others. */
 typedef struct {
     size_t text; /* offset in g->text */
     uint32_t len, id_plus_1;
     uint64_t hash;
 } word_slot;
 
-#define WORD_KEY UINT64_MAX
+typedef struct {
+    uint64_t key;                /* in the table: id of the first words << 32 | last word's id; otherwise NO_KEY */
+    uint32_t next_plus_1, first; /* the word that followed first, and the id of the n-gram that it makes */
+} gram;
+
+#define NO_KEY UINT64_MAX
 enum { MIN_SLOTS = 1 << 12, MAX_FIRST_SLOTS = 1 << 22 };
 
 /* Ids of sentences, in blocks that are never moved. */
@@ -28,10 +33,11 @@ typedef struct block {
 struct oc_ngrams {
     oc_strbuf text;
     word_slot *words;
-    uint32_t *grams;  /* [gram_slots]: id + 1, 0: free */
-    uint64_t *key_of; /* [cap_ids] by id: prefix id << 32 | last word's id; WORD_KEY for a word */
+    uint32_t *grams; /* [gram_slots]: id + 1, 0: free */
+    gram *gram;      /* [cap_ids] by id */
     size_t word_slots, n_words, gram_slots, n_grams, cap_ids;
-    block *sentences; /* the last block; NULL before the first sentence */
+    size_t n_in_table; /* n-grams that are not the first continuation of what they begin with */
+    block *sentences;  /* the last block; NULL before the first sentence */
 };
 
 static oc_status no_memory(oc_error *err) {
@@ -45,6 +51,8 @@ static uint64_t mix(uint64_t h) { /* the finalizer of MurmurHash3 */
     h *= 0xc4ceb9fe1a85ec53u;
     return h ^ h >> 33;
 }
+
+static uint64_t key_of(uint32_t prefix, uint32_t word) { return (uint64_t)prefix << 32 | word; }
 
 static uint64_t hash_bytes(const char *s, size_t n) { /* FNV-1a */
     uint64_t h = 0xcbf29ce484222325u;
@@ -84,12 +92,12 @@ oc_status oc_ngrams_open(oc_ngrams **out, size_t words, oc_error *err) {
     if (!g) return no_memory(err);
     g->text.max = SIZE_MAX / 2;
     g->word_slots = g->gram_slots = MIN_SLOTS;
-    while (g->gram_slots < MAX_FIRST_SLOTS && g->gram_slots / 4 < words) g->gram_slots *= 2;
-    g->cap_ids = g->gram_slots / 2;
-    g->key_of = oc_alloc(g->cap_ids * sizeof *g->key_of);
+    while (g->gram_slots < MAX_FIRST_SLOTS && g->gram_slots / 2 < words) g->gram_slots *= 2;
+    g->cap_ids = g->gram_slots;
+    g->gram = oc_alloc(g->cap_ids * sizeof *g->gram);
     g->words = oc_calloc(g->word_slots, sizeof *g->words);
     g->grams = oc_calloc(g->gram_slots, sizeof *g->grams);
-    if (g->words && g->grams && g->key_of) return OC_OK;
+    if (g->words && g->grams && g->gram) return OC_OK;
     oc_ngrams_close(g);
     *out = NULL;
     return no_memory(err);
@@ -101,7 +109,7 @@ void oc_ngrams_close(oc_ngrams *g) {
     oc_strbuf_free(&g->text);
     oc_free(g->words);
     oc_free(g->grams);
-    oc_free(g->key_of);
+    oc_free(g->gram);
     oc_free(g);
 }
 
@@ -128,8 +136,8 @@ static oc_status grow_grams(oc_ngrams *g, oc_error *err) {
     uint32_t *to = oc_calloc(n, sizeof *to);
     if (!to) return no_memory(err);
     for (size_t id = 0; id < oc_ngrams_count(g); id++) {
-        if (g->key_of[id] == WORD_KEY) continue;
-        size_t h = mix(g->key_of[id]) & (n - 1);
+        if (g->gram[id].key == NO_KEY) continue;
+        size_t h = mix(g->gram[id].key) & (n - 1);
         while (to[h]) h = (h + 1) & (n - 1);
         to[h] = (uint32_t)id + 1;
     }
@@ -146,12 +154,12 @@ static oc_status new_id(oc_ngrams *g, uint64_t key, uint32_t *id, oc_error *err)
         return oc_fail(err, OC_ERR_UNSUPPORTED, "more than 4 billion distinct n-grams; score the captions in parts");
     if (n == g->cap_ids) {
         const size_t cap = n * 2;
-        uint64_t *p = oc_realloc(g->key_of, n * sizeof *p, cap * sizeof *p);
+        gram *p = oc_realloc(g->gram, n * sizeof *p, cap * sizeof *p);
         if (!p) return no_memory(err);
-        g->key_of = p;
+        g->gram = p;
         g->cap_ids = cap;
     }
-    g->key_of[n] = key;
+    g->gram[n] = (gram){.key = key};
     *id = (uint32_t)n;
     return OC_OK;
 }
@@ -165,7 +173,7 @@ static oc_status word_id(oc_ngrams *g, const char *s, size_t n, uint32_t *id, oc
         *id = w->id_plus_1 - 1;
         return OC_OK;
     }
-    OC_TRY(new_id(g, WORD_KEY, id, err));
+    OC_TRY(new_id(g, NO_KEY, id, err));
     if (n > UINT32_MAX) return no_memory(err);
     g->words[h] = (word_slot){g->text.len, (uint32_t)n, *id + 1, hash};
     g->n_words++;
@@ -174,17 +182,30 @@ static oc_status word_id(oc_ngrams *g, const char *s, size_t n, uint32_t *id, oc
     return g->n_words * 2 > g->word_slots ? grow_words(g, err) : OC_OK;
 }
 
-static oc_status gram_id(oc_ngrams *g, uint64_t key, uint64_t hash, uint32_t *id, oc_error *err) {
-    size_t h = hash & (g->gram_slots - 1);
-    for (; g->grams[h]; h = (h + 1) & (g->gram_slots - 1)) {
-        if (g->key_of[g->grams[h] - 1] != key) continue;
+static oc_status gram_id(oc_ngrams *g, uint32_t prefix, uint32_t word, uint32_t *id, oc_error *err) {
+    const gram *before = &g->gram[prefix];
+    if (before->next_plus_1 == word + 1) {
+        *id = before->first;
+        return OC_OK;
+    }
+    const bool first = before->next_plus_1 == 0;
+    const uint64_t key = key_of(prefix, word);
+    size_t h = mix(key) & (g->gram_slots - 1);
+    for (; !first && g->grams[h]; h = (h + 1) & (g->gram_slots - 1)) {
+        if (g->gram[g->grams[h] - 1].key != key) continue;
         *id = g->grams[h] - 1;
         return OC_OK;
     }
-    OC_TRY(new_id(g, key, id, err));
-    g->grams[h] = *id + 1;
+    OC_TRY(new_id(g, first ? NO_KEY : key, id, err));
     g->n_grams++;
-    return g->n_grams * 2 > g->gram_slots ? grow_grams(g, err) : OC_OK;
+    if (first) {
+        g->gram[prefix].next_plus_1 = word + 1;
+        g->gram[prefix].first = *id;
+        return OC_OK;
+    }
+    g->grams[h] = *id + 1;
+    g->n_in_table++;
+    return g->n_in_table * 2 > g->gram_slots ? grow_grams(g, err) : OC_OK;
 }
 
 /* 2. Sentences ------------------------------------------------------------------------------------------- */
@@ -229,14 +250,18 @@ static oc_status split_pieces(oc_ngrams *g, const char *text, size_t len, uint32
     return OC_OK;
 }
 
-/* Whether words and pieces are the same: single blanks between, and nothing else that could be white space. */
-static bool is_plain(const char *text, size_t len) {
+/* How many words a text has in which words and pieces are the same: single blanks between, and nothing else that could be
+ * white space. 0 for another text. */
+static size_t plain_words(const char *text, size_t len) {
+    size_t n = 1;
     for (size_t i = 0; i < len; i++) {
         const unsigned char c = (unsigned char)text[i];
-        if (c < 0x20 || c >= 0x80) return false;
-        if (c == ' ' && (i == 0 || i + 1 == len || text[i - 1] == ' ')) return false;
+        if (c < 0x20 || c >= 0x80) return 0;
+        if (c != ' ') continue;
+        if (i == 0 || i + 1 == len || text[i - 1] == ' ') return 0;
+        n++;
     }
-    return len > 0;
+    return len > 0 ? n : 0;
 }
 
 /* Ids of the (k+1)-grams of n words, of which the k-grams and the words are known. The table is larger than the caches: the
@@ -245,27 +270,22 @@ static oc_status gram_ids(oc_ngrams *g, const uint32_t *prefix, const uint32_t *
                           oc_error *err) {
     enum { AHEAD = 16 };
     for (size_t from = 0; from < n; from += AHEAD) {
-        const size_t m = OC_MIN(n - from, (size_t)AHEAD);
-        uint64_t key[AHEAD], hash[AHEAD];
-        for (size_t i = 0; i < m; i++) {
-            key[i] = (uint64_t)prefix[from + i] << 32 | last[from + i];
-            hash[i] = mix(key[i]);
-            __builtin_prefetch(&g->grams[hash[i] & (g->gram_slots - 1)], 1);
+        const size_t end = OC_MIN(n, from + AHEAD);
+        for (size_t i = from; i < end; i++) {
+            const gram *before = &g->gram[prefix[i]];
+            if (before->next_plus_1 == 0 || before->next_plus_1 == last[i] + 1) continue;
+            __builtin_prefetch(&g->grams[mix(key_of(prefix[i], last[i])) & (g->gram_slots - 1)], 1);
         }
-        for (size_t i = 0; i < m; i++) {
-            const uint32_t there = g->grams[hash[i] & (g->gram_slots - 1)];
-            if (there) __builtin_prefetch(&g->key_of[there - 1]);
-        }
-        for (size_t i = 0; i < m; i++) OC_TRY(gram_id(g, key[i], hash[i], &id[from + i], err));
+        for (size_t i = from; i < end; i++) OC_TRY(gram_id(g, prefix[i], last[i], &id[i], err));
     }
     return OC_OK;
 }
 
 oc_status oc_sentence_make(oc_sentence *s, oc_ngrams *g, const char *text, size_t len, oc_error *err) {
     *s = (oc_sentence){0};
-    const bool plain = is_plain(text, len);
-    OC_TRY((plain ? split_pieces : split_words)(g, text, len, NULL, &s->n, err));
-    s->n_pieces = s->n;
+    s->n = s->n_pieces = plain_words(text, len);
+    const bool plain = s->n > 0;
+    if (!plain) OC_TRY(split_words(g, text, len, NULL, &s->n, err));
     if (!plain) OC_TRY(split_pieces(g, text, len, NULL, &s->n_pieces, err));
     uint32_t *ids = NULL;
     OC_TRY(new_ids(g, s->n * OC_NGRAM_MAX + (plain ? 0 : s->n_pieces), &ids, err));
