@@ -45,8 +45,8 @@ oc_status oc_json_reader_more(oc_json_reader *r, bool *more, oc_error *err);
 enum { OC_JSON_ID = 256 };
 bool oc_json_id(const json_t *value, char id[OC_JSON_ID]);
 
-/* One record of a data set. Most are flat: an object of a few strings and integers is read in place, without building a tree
- * (a fifth of the time); any other goes through jansson, with the same results and errors. */
+/* One record of a data set. Most are flat: an object of a few strings and integers is read in place, without building a tree;
+ * any other goes through jansson, with the same results and errors. */
 enum { OC_JSON_FIELDS = 8 };
 typedef struct oc_json_field {
     const char *key, *text; /* in the reader's text, not terminated; digits where it is no string */
