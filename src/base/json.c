@@ -5,7 +5,6 @@
 #include "base/file.h"
 
 enum { UNKNOWN, ARRAY, LINES, ENDED };
-enum { MAX_ELEMENT = 64 << 20 }; /* bytes: what one element may make jansson allocate is bounded by it */
 
 static oc_status fail_json(oc_error *err, const char *name, const json_error_t *e) {
     return oc_fail(err, OC_ERR_FORMAT, "%s:%d:%d: not valid JSON: %s", name, e->line, e->column, e->text);
@@ -46,13 +45,15 @@ void oc_json_reader_init(oc_json_reader *r, const char *text, size_t len, const 
     if (len >= 3 && !memcmp(text, "\xef\xbb\xbf", 3)) r->pos = 3;
 }
 
-static void skip_space(oc_json_reader *r) {
-    while (r->pos < r->len) {
-        char c = r->text[r->pos];
-        if (c != ' ' && c != '\t' && c != '\r' && c != '\n') return;
-        if (c == '\n') r->line++;
-        r->pos++;
+int oc_json_reader_peek(oc_json_reader *r) {
+    for (; r->pos < r->len; r->pos++) {
+        const char c = r->text[r->pos];
+        if (c == '\n')
+            r->line++;
+        else if (c != ' ' && c != '\t' && c != '\r')
+            return (unsigned char)c;
     }
+    return -1;
 }
 
 static oc_status fail_at(oc_json_reader *r, const char *what, oc_error *err) {
@@ -61,37 +62,32 @@ static oc_status fail_at(oc_json_reader *r, const char *what, oc_error *err) {
 
 /* Consumes what stands between elements, once. Leaves mode == ENDED at the end. */
 static oc_status next_element(oc_json_reader *r, oc_error *err) {
-    skip_space(r);
-    char c = r->pos < r->len ? r->text[r->pos] : 0;
+    const int c = oc_json_reader_peek(r);
     if (r->mode == UNKNOWN) {
         if (c == '[') {
             r->mode = ARRAY;
             r->pos++;
-            skip_space(r);
-            if (r->pos < r->len && r->text[r->pos] == ']') goto closed;
+            if (oc_json_reader_peek(r) == ']') goto closed;
             return OC_OK;
         }
-        if (c == 0 && r->pos >= r->len)
-            return oc_fail(err, OC_ERR_FORMAT, "%s: empty; a JSON array or JSON lines were expected", r->name);
+        if (c < 0) return oc_fail(err, OC_ERR_FORMAT, "%s: empty; a JSON array or JSON lines were expected", r->name);
         r->mode = LINES;
     }
     if (r->mode == LINES) {
-        if (r->pos >= r->len) r->mode = ENDED;
+        if (c < 0) r->mode = ENDED;
         return OC_OK;
     }
     if (r->index == 0) return OC_OK;
     if (c == ',') {
         r->pos++;
-        skip_space(r);
-        if (r->pos < r->len && r->text[r->pos] == ']') return fail_at(r, "a comma before the closing ']'", err);
+        if (oc_json_reader_peek(r) == ']') return fail_at(r, "a comma before the closing ']'", err);
         return OC_OK;
     }
-    if (c != ']') return fail_at(r, r->pos < r->len ? "',' or ']' expected" : "the file ends inside the array", err);
+    if (c != ']') return fail_at(r, c >= 0 ? "',' or ']' expected" : "the file ends inside the array", err);
 closed:
     r->pos++;
-    skip_space(r);
     r->mode = ENDED;
-    return r->pos < r->len && !r->inside ? fail_at(r, "text after the end of the array", err) : OC_OK;
+    return oc_json_reader_peek(r) >= 0 && !r->inside ? fail_at(r, "text after the end of the array", err) : OC_OK;
 }
 
 oc_status oc_json_reader_more(oc_json_reader *r, bool *more, oc_error *err) {
@@ -108,7 +104,7 @@ oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err) {
     OC_TRY(oc_json_reader_more(r, &more, err));
     if (!more) return OC_OK;
     json_error_t e;
-    const size_t rest = r->len - r->pos, size = OC_MIN(rest, (size_t)MAX_ELEMENT);
+    const size_t rest = r->len - r->pos, size = OC_MIN(rest, (size_t)OC_JSON_ELEMENT);
     json_t *v =
         json_loadb(r->text + r->pos, size, JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &e);
     if (!v) {
@@ -116,7 +112,7 @@ oc_status oc_json_reader_next(oc_json_reader *r, json_t **out, oc_error *err) {
         if (size < rest && json_error_code(&e) == json_error_premature_end_of_input)
             return oc_fail(err, OC_ERR_FORMAT,
                            "%s:%d: element %zu is longer than %d MiB; it is no record of a data set", r->name, r->line,
-                           r->index, MAX_ELEMENT >> 20);
+                           r->index, OC_JSON_ELEMENT >> 20);
         return oc_fail(err, OC_ERR_FORMAT, "%s:%d: element %zu: not valid JSON: %s", r->name, r->line + e.line - 1,
                        r->index, e.text);
     }

@@ -16,6 +16,7 @@ oc_status oc_json_save(const json_t *value, const char *path, oc_error *err);
 
 /* Reads the elements of a top-level array, or the values of a JSON-lines text, one after the other: memory holds one
  * element at a time, of at most 64 MiB. The text must stay valid. */
+enum { OC_JSON_ELEMENT = 64 << 20 }; /* bytes: what one element may make jansson allocate is bounded by it */
 typedef struct oc_json_reader {
     const char *text, *name;
     size_t len, pos;
@@ -39,6 +40,8 @@ oc_status oc_json_reader_member(oc_json_reader *r, bool *found, const char *text
 oc_status oc_json_reader_object(oc_json_reader *r, json_t **out, oc_error *err);
 /* Whether another element follows (valid or not), without reading it. */
 oc_status oc_json_reader_more(oc_json_reader *r, bool *more, oc_error *err);
+/* Goes over white space. The next byte, or -1 at the end. */
+int oc_json_reader_peek(oc_json_reader *r);
 
 /* An id that is an integer or a string of 1 to OC_JSON_ID - 1 bytes, as text: 17 and "17" are the same id. A number that
  * is written with a fraction of zero (17.0) is that integer. False for anything else. */

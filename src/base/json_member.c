@@ -4,33 +4,18 @@
 
 #include "base/json.h"
 
-/* A position in a JSON text. What is skipped is only looked at for strings and brackets; what is read is
- * parsed. */
-typedef struct {
-    const char *text, *name;
-    size_t len, pos;
-    int line;
-} cursor;
+/* A position in a JSON text: a reader of which only that is used. What is skipped is only looked at for strings and brackets;
+ * what is read is parsed. */
+typedef oc_json_reader cursor;
 
 static oc_status fail_at(const cursor *c, const char *wanted, oc_error *err) {
     return oc_fail(err, OC_ERR_FORMAT, "%s:%d: not valid JSON: %s was expected%s", c->name, c->line, wanted,
                    c->pos >= c->len ? ", but the file ends" : "");
 }
 
-static int peek(cursor *c) {
-    for (; c->pos < c->len; c->pos++) {
-        char b = c->text[c->pos];
-        if (b == '\n')
-            c->line++;
-        else if (b != ' ' && b != '\t' && b != '\r')
-            return (unsigned char)b;
-    }
-    return -1;
-}
-
 /* Over a string, from its opening quote on. */
 static oc_status skip_string(cursor *c, oc_error *err) {
-    if (peek(c) != '"') return fail_at(c, "a string", err);
+    if (oc_json_reader_peek(c) != '"') return fail_at(c, "a string", err);
     for (c->pos++; c->pos < c->len && c->text[c->pos] != '"'; c->pos++)
         if (c->text[c->pos] == '\\') c->pos++;
     if (c->pos >= c->len) return fail_at(c, "the end of a string", err);
@@ -42,7 +27,7 @@ static oc_status skip_string(cursor *c, oc_error *err) {
 static oc_status skip_value(cursor *c, oc_error *err) {
     size_t depth = 0, from;
     do {
-        int b = peek(c);
+        int b = oc_json_reader_peek(c);
         if (b < 0) return fail_at(c, "a value", err);
         if (b == '"')
             OC_TRY(skip_string(c, err));
@@ -63,12 +48,12 @@ static oc_status skip_value(cursor *c, oc_error *err) {
 
 /* At a key: over it and the colon; *is_key tells whether it is the wanted one. */
 static oc_status skip_key(cursor *c, const char *key, bool *is_key, oc_error *err) {
-    OC_TRY(peek(c) == '"' ? OC_OK : fail_at(c, "a key", err));
+    OC_TRY(oc_json_reader_peek(c) == '"' ? OC_OK : fail_at(c, "a key", err));
     size_t from = c->pos + 1;
     OC_TRY(skip_string(c, err));
     size_t n = c->pos - 1 - from;
     *is_key = n == strlen(key) && !memcmp(c->text + from, key, n);
-    if (peek(c) != ':') return fail_at(c, "':'", err);
+    if (oc_json_reader_peek(c) != ':') return fail_at(c, "':'", err);
     c->pos++;
     return OC_OK;
 }
@@ -77,22 +62,22 @@ static oc_status skip_key(cursor *c, const char *key, bool *is_key, oc_error *er
  * is told by what follows. */
 static void end_of_object(cursor *c, bool *found) {
     c->pos++;
-    *found = peek(c) == '{';
+    *found = oc_json_reader_peek(c) == '{';
 }
 
 oc_status oc_json_reader_member(oc_json_reader *r, bool *found, const char *text, size_t len, const char *key,
                                 const char *name, oc_error *err) {
     oc_json_reader_init(r, text, len, name);
-    cursor c = {text, name, len, r->pos, 1};
+    cursor c = *r;
     *found = true;
-    if (peek(&c) != '{') return OC_OK;
+    if (oc_json_reader_peek(&c) != '{') return OC_OK;
     *found = false;
     c.pos++;
-    if (peek(&c) == '}') return end_of_object(&c, found), OC_OK;
+    if (oc_json_reader_peek(&c) == '}') return end_of_object(&c, found), OC_OK;
     for (;;) {
         bool is_key;
         OC_TRY(skip_key(&c, key, &is_key, err));
-        int b = peek(&c);
+        int b = oc_json_reader_peek(&c);
         size_t from = c.pos;
         int line = c.line;
         if (is_key && b == '[') { /* the reader finds the array's end itself */
@@ -104,11 +89,11 @@ oc_status oc_json_reader_member(oc_json_reader *r, bool *found, const char *text
         }
         if (is_key) return oc_fail(err, OC_ERR_FORMAT, "%s:%d: \"%s\" is not an array", name, line, key);
         OC_TRY(skip_value(&c, err));
-        b = peek(&c);
+        b = oc_json_reader_peek(&c);
         if (b == '}') return end_of_object(&c, found), OC_OK;
         if (b != ',') return fail_at(&c, "',' or '}'", err);
         c.pos++;
-        peek(&c);
+        oc_json_reader_peek(&c);
     }
 }
 

@@ -3,51 +3,38 @@
 
 #include "base/json.h"
 
-enum { MAX_DIGITS = 18, MAX_RECORD = 64 << 20 };
+enum { MAX_DIGITS = 18 };
 
-typedef struct {
-    const char *at, *end;
-    int lines; /* line ends passed */
-} cursor;
-
-/* The next byte that is no white space; 0 at the end. */
-static char next(cursor *c) {
-    for (; c->at < c->end; c->at++) {
-        if (*c->at == '\n')
-            c->lines++;
-        else if (*c->at != ' ' && *c->at != '\t' && *c->at != '\r')
-            return *c->at;
-    }
-    return 0;
-}
-
-static bool take(cursor *c, char wanted) {
-    if (next(c) != wanted) return false;
-    c->at++;
+static bool take(oc_json_reader *r, char wanted) {
+    if (oc_json_reader_peek(r) != wanted) return false;
+    r->pos++;
     return true;
 }
 
+/* Neither a control character nor a part of a longer one. */
+static bool is_ascii(char c) { return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80; }
+
 /* A string of ASCII without escapes. */
-static bool plain_string(cursor *c, const char **text, size_t *len) {
-    if (!take(c, '"')) return false;
-    const char *p = c->at;
-    while (p < c->end && *p >= 0x20 && *p != '"' && *p != '\\') p++; /* signed: also ends at bytes over 0x7f */
-    if (p >= c->end || *p != '"') return false;
-    *text = c->at;
-    *len = (size_t)(p - c->at);
-    c->at = p + 1;
+static bool plain_string(oc_json_reader *r, const char **text, size_t *len) {
+    if (!take(r, '"')) return false;
+    const char *p = r->text + r->pos, *end = r->text + r->len;
+    *text = p;
+    while (p < end && is_ascii(*p) && *p != '"' && *p != '\\') p++;
+    if (p == end || *p != '"') return false;
+    *len = (size_t)(p - *text);
+    r->pos += *len + 1;
     return true;
 }
 
 /* A number of digits only, as JSON allows them. */
-static bool plain_integer(cursor *c, const char **text, size_t *len) {
-    const char *p = c->at;
-    while (p < c->end && *p >= '0' && *p <= '9') p++;
-    *text = c->at;
-    *len = (size_t)(p - c->at);
-    if (*len == 0 || *len > MAX_DIGITS || (**text == '0' && *len > 1) || p >= c->end) return false;
-    c->at = p;
-    const char after = next(c);
+static bool plain_integer(oc_json_reader *r, const char **text, size_t *len) {
+    const char *p = r->text + r->pos, *end = r->text + r->len;
+    *text = p;
+    while (p < end && *p >= '0' && *p <= '9') p++;
+    *len = (size_t)(p - *text);
+    r->pos += *len;
+    if (*len == 0 || *len > MAX_DIGITS || (**text == '0' && *len > 1)) return false;
+    const int after = oc_json_reader_peek(r);
     return after == ',' || after == '}';
 }
 
@@ -57,20 +44,20 @@ static bool has_key(const oc_json_record *rec, const char *key, size_t len, size
     return false;
 }
 
-/* The object at c; false where it is not flat, not valid, or not small. */
-static bool plain_record(cursor *c, oc_json_record *rec) {
-    if (!take(c, '{')) return false;
+/* The object at r; false where it is not flat, not valid, or not small, with r somewhere within it. */
+static bool plain_record(oc_json_reader *r, oc_json_record *rec) {
+    if (!take(r, '{')) return false;
     do {
         if (rec->n == OC_JSON_FIELDS) return false;
         oc_json_field *f = &rec->field[rec->n];
         size_t i;
-        if (!plain_string(c, &f->key, &f->key_len) || !take(c, ':') || has_key(rec, f->key, f->key_len, &i))
+        if (!plain_string(r, &f->key, &f->key_len) || !take(r, ':') || has_key(rec, f->key, f->key_len, &i))
             return false;
-        f->is_string = next(c) == '"';
-        if (!(f->is_string ? plain_string : plain_integer)(c, &f->text, &f->len)) return false;
+        f->is_string = oc_json_reader_peek(r) == '"';
+        if (!(f->is_string ? plain_string : plain_integer)(r, &f->text, &f->len)) return false;
         rec->n++;
-    } while (take(c, ','));
-    return take(c, '}');
+    } while (take(r, ','));
+    return take(r, '}');
 }
 
 oc_status oc_json_reader_record(oc_json_reader *r, oc_json_record *rec, bool *found, oc_error *err) {
@@ -78,10 +65,11 @@ oc_status oc_json_reader_record(oc_json_reader *r, oc_json_record *rec, bool *fo
     rec->n = 0;
     OC_TRY(oc_json_reader_more(r, found, err));
     if (!*found) return OC_OK;
-    cursor c = {r->text + r->pos, r->text + r->pos + OC_MIN(r->len - r->pos, (size_t)MAX_RECORD), 0};
-    if (plain_record(&c, rec)) {
-        r->pos = (size_t)(c.at - r->text);
-        r->line += c.lines;
+    oc_json_reader at = *r;
+    at.len = OC_MIN(r->len, r->pos + OC_JSON_ELEMENT);
+    if (plain_record(&at, rec)) {
+        r->pos = at.pos;
+        r->line = at.line;
         r->index++;
         r->at_element = false;
         return OC_OK;

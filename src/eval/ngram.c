@@ -33,9 +33,9 @@ typedef struct block {
 struct oc_ngrams {
     oc_strbuf text;
     word_slot *words;
-    uint32_t *grams; /* [gram_slots]: id + 1, 0: free */
+    uint32_t *table; /* [table_slots]: id + 1, 0: free */
     gram *gram;      /* [cap_ids] by id */
-    size_t word_slots, n_words, gram_slots, n_grams, cap_ids;
+    size_t word_slots, n_words, table_slots, n_grams, cap_ids;
     size_t n_in_table; /* n-grams that are not the first continuation of what they begin with */
     block *sentences;  /* the last block; NULL before the first sentence */
 };
@@ -67,7 +67,7 @@ static void drop_block(oc_ngrams *g) {
 }
 
 /* Room for n ids until the sentences are forgotten. */
-static oc_status new_ids(oc_ngrams *g, size_t n, uint32_t **ids, oc_error *err) {
+static oc_status sentence_ids(oc_ngrams *g, size_t n, uint32_t **ids, oc_error *err) {
     enum { USUAL = 1 << 16 };
     block *b = g->sentences;
     if (!b || b->cap - b->n < n) {
@@ -91,13 +91,13 @@ oc_status oc_ngrams_open(oc_ngrams **out, size_t words, oc_error *err) {
     oc_ngrams *g = *out = oc_calloc(1, sizeof *g);
     if (!g) return no_memory(err);
     g->text.max = SIZE_MAX / 2;
-    g->word_slots = g->gram_slots = MIN_SLOTS;
-    while (g->gram_slots < MAX_FIRST_SLOTS && g->gram_slots / 2 < words) g->gram_slots *= 2;
-    g->cap_ids = g->gram_slots;
+    g->word_slots = g->table_slots = MIN_SLOTS;
+    while (g->table_slots < MAX_FIRST_SLOTS && g->table_slots / 2 < words) g->table_slots *= 2;
+    g->cap_ids = g->table_slots;
     g->gram = oc_alloc(g->cap_ids * sizeof *g->gram);
     g->words = oc_calloc(g->word_slots, sizeof *g->words);
-    g->grams = oc_calloc(g->gram_slots, sizeof *g->grams);
-    if (g->words && g->grams && g->gram) return OC_OK;
+    g->table = oc_calloc(g->table_slots, sizeof *g->table);
+    if (g->words && g->table && g->gram) return OC_OK;
     oc_ngrams_close(g);
     *out = NULL;
     return no_memory(err);
@@ -108,7 +108,7 @@ void oc_ngrams_close(oc_ngrams *g) {
     while (g->sentences) drop_block(g);
     oc_strbuf_free(&g->text);
     oc_free(g->words);
-    oc_free(g->grams);
+    oc_free(g->table);
     oc_free(g->gram);
     oc_free(g);
 }
@@ -131,8 +131,8 @@ static oc_status grow_words(oc_ngrams *g, oc_error *err) {
     return OC_OK;
 }
 
-static oc_status grow_grams(oc_ngrams *g, oc_error *err) {
-    size_t n = g->gram_slots * 2;
+static oc_status grow_table(oc_ngrams *g, oc_error *err) {
+    size_t n = g->table_slots * 2;
     uint32_t *to = oc_calloc(n, sizeof *to);
     if (!to) return no_memory(err);
     for (size_t id = 0; id < oc_ngrams_count(g); id++) {
@@ -141,9 +141,9 @@ static oc_status grow_grams(oc_ngrams *g, oc_error *err) {
         while (to[h]) h = (h + 1) & (n - 1);
         to[h] = (uint32_t)id + 1;
     }
-    oc_free(g->grams);
-    g->grams = to;
-    g->gram_slots = n;
+    oc_free(g->table);
+    g->table = to;
+    g->table_slots = n;
     return OC_OK;
 }
 
@@ -190,10 +190,10 @@ static oc_status gram_id(oc_ngrams *g, uint32_t prefix, uint32_t word, uint32_t 
     }
     const bool first = before->next_plus_1 == 0;
     const uint64_t key = key_of(prefix, word);
-    size_t h = mix(key) & (g->gram_slots - 1);
-    for (; !first && g->grams[h]; h = (h + 1) & (g->gram_slots - 1)) {
-        if (g->gram[g->grams[h] - 1].key != key) continue;
-        *id = g->grams[h] - 1;
+    size_t h = mix(key) & (g->table_slots - 1);
+    for (; !first && g->table[h]; h = (h + 1) & (g->table_slots - 1)) {
+        if (g->gram[g->table[h] - 1].key != key) continue;
+        *id = g->table[h] - 1;
         return OC_OK;
     }
     OC_TRY(new_id(g, first ? NO_KEY : key, id, err));
@@ -203,9 +203,9 @@ static oc_status gram_id(oc_ngrams *g, uint32_t prefix, uint32_t word, uint32_t 
         g->gram[prefix].first = *id;
         return OC_OK;
     }
-    g->grams[h] = *id + 1;
+    g->table[h] = *id + 1;
     g->n_in_table++;
-    return g->n_in_table * 2 > g->gram_slots ? grow_grams(g, err) : OC_OK;
+    return g->n_in_table * 2 > g->table_slots ? grow_table(g, err) : OC_OK;
 }
 
 /* 2. Sentences ------------------------------------------------------------------------------------------- */
@@ -264,23 +264,6 @@ static size_t plain_words(const char *text, size_t len) {
     return len > 0 ? n : 0;
 }
 
-/* Ids of the (k+1)-grams of n words, of which the k-grams and the words are known. The table is larger than the caches: the
- * slots of a few n-grams are asked for before the first one is looked at. */
-static oc_status gram_ids(oc_ngrams *g, const uint32_t *prefix, const uint32_t *last, size_t n, uint32_t *id,
-                          oc_error *err) {
-    enum { AHEAD = 16 };
-    for (size_t from = 0; from < n; from += AHEAD) {
-        const size_t end = OC_MIN(n, from + AHEAD);
-        for (size_t i = from; i < end; i++) {
-            const gram *before = &g->gram[prefix[i]];
-            if (before->next_plus_1 == 0 || before->next_plus_1 == last[i] + 1) continue;
-            __builtin_prefetch(&g->grams[mix(key_of(prefix[i], last[i])) & (g->gram_slots - 1)], 1);
-        }
-        for (size_t i = from; i < end; i++) OC_TRY(gram_id(g, prefix[i], last[i], &id[i], err));
-    }
-    return OC_OK;
-}
-
 oc_status oc_sentence_make(oc_sentence *s, oc_ngrams *g, const char *text, size_t len, oc_error *err) {
     *s = (oc_sentence){0};
     s->n = s->n_pieces = plain_words(text, len);
@@ -288,14 +271,15 @@ oc_status oc_sentence_make(oc_sentence *s, oc_ngrams *g, const char *text, size_
     if (!plain) OC_TRY(split_words(g, text, len, NULL, &s->n, err));
     if (!plain) OC_TRY(split_pieces(g, text, len, NULL, &s->n_pieces, err));
     uint32_t *ids = NULL;
-    OC_TRY(new_ids(g, s->n * OC_NGRAM_MAX + (plain ? 0 : s->n_pieces), &ids, err));
+    OC_TRY(sentence_ids(g, s->n * OC_NGRAM_MAX + (plain ? 0 : s->n_pieces), &ids, err));
     s->word = s->gram[0] = ids;
     for (int k = 1; k < OC_NGRAM_MAX; k++) s->gram[k] = ids + (size_t)k * s->n;
     s->piece = plain ? ids : ids + OC_NGRAM_MAX * s->n;
     OC_TRY((plain ? split_pieces : split_words)(g, text, len, s->word, &s->n, err));
     if (!plain) OC_TRY(split_pieces(g, text, len, s->piece, &s->n_pieces, err));
     for (size_t k = 1; k < OC_NGRAM_MAX && k < s->n; k++)
-        OC_TRY(gram_ids(g, s->gram[k - 1], s->word + k, s->n - k, s->gram[k], err));
+        for (size_t i = 0; i + k < s->n; i++)
+            OC_TRY(gram_id(g, s->gram[k - 1][i], s->word[i + k], &s->gram[k][i], err));
     return OC_OK;
 }
 
