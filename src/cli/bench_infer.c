@@ -85,7 +85,7 @@ static oc_status open_bench(bench *b, oc_error *err) {
         return oc_fail(err, OC_ERR_ARG, "%d tokens exceed the model's %d positions", positions, m->decoder.max_rope);
     OC_TRY(make_prompt(&b->text, &m->cfg, 0, opt.prefill, err));
     OC_TRY(make_prompt(&b->picture, &m->cfg, 1, opt.prompt, err));
-    OC_TRY(oc_kv_cache_open(&b->kv, &m->cfg.text, 1, opt.prefill + opt.new_tokens, m->t, err));
+    OC_TRY(oc_kv_cache_open(&b->kv, m->compute, &m->cfg.text, 1, opt.prefill + opt.new_tokens, m->t, err));
     b->slot = oc_calloc(T, sizeof *b->slot);
     if (!b->slot) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the prompt");
     OC_TRY(oc_alloc_for(&b->logits, (size_t)m->cfg.text.vocab * sizeof *b->logits, "logits", err));
@@ -137,8 +137,10 @@ static oc_status measure(bench *b, oc_error *err) {
     oc_progress_open(&bar, "bench infer", opt.repeats + 1, false);
     for (int i = 0; i <= opt.repeats && st == OC_OK; i++) {
         double times[N_TIMES];
-        if (oc_interrupted()) st = oc_fail(err, OC_ERR_INTERRUPTED, "interrupted after %d runs", i);
-        else st = i == 1 ? oc_profile_start(b->s.compute, err) : OC_OK;
+        if (oc_interrupted())
+            st = oc_fail(err, OC_ERR_INTERRUPTED, "interrupted after %d runs", i);
+        else
+            st = i == 1 ? oc_profile_start(b->s.compute, err) : OC_OK;
         if (st == OC_OK) st = one_run(b, times, err);
         for (int k = 0; k < N_TIMES && st == OC_OK && i > 0; k++) b->time[k][i - 1] = times[k];
         if (st == OC_OK) oc_progress_update(&bar, i + 1, opt.repeats + 1, "caption %.2f s", times[CAPTION]);

@@ -110,8 +110,8 @@ static oc_status choose(level *out, const char *name, const oc_cpu_features *f, 
         snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", level_text[l].name);
     }
     if (*out != LEVELS) return OC_OK;
-    return oc_fail(err, OC_ERR_UNSUPPORTED,
-                   "there is no compute backend '%s' on this processor; available: %s", name, list);
+    return oc_fail(err, OC_ERR_UNSUPPORTED, "there is no compute backend '%s' on this processor; available: %s", name,
+                   list);
 }
 
 /* ---- Scratch ------------------------------------------------------------------------------------------- */
@@ -142,6 +142,15 @@ void oc_compute_scratch_threads(oc_compute *c, size_t bytes) {
     for (int i = 0; i < c->threads; i++) oc_compute_scratch(c, i, bytes);
 }
 
+oc_status oc_compute_alloc_for(oc_compute *c, void *out, size_t bytes, const char *what, oc_error *err) {
+    if (c->ops.host_memory) return oc_alloc_for(out, bytes, what, err);
+    void *p = c->ops.device_alloc(c, bytes);
+    memcpy(out, &p, sizeof p);
+    if (p) return OC_OK;
+    return oc_fail(err, OC_ERR_NOMEM, "out of memory on the device: %.1f MiB for %s; choose a smaller batch or model",
+                   (double)bytes / (1 << 20), what);
+}
+
 size_t oc_compute_scratch_bytes(const oc_compute *c) {
     const scratch_block *b = c->scratch;
     size_t sum = 0;
@@ -170,13 +179,15 @@ oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_e
     struct oc_compute_try here = {.bytes = 0}, *outer = c->trying;
     oc_status st = OC_OK;
     c->trying = &here;
-    if (setjmp(here.back) == 0) work(ctx);
+    if (setjmp(here.back) == 0)
+        work(ctx);
     else {
         oc_profile_gave_up(c);
-        st = oc_fail(err, OC_ERR_NOMEM,
-                     "out of memory: %.1f MiB for the scratch of a kernel; close other programs or choose a smaller batch, "
-                     "micro-batch or model",
-                     (double)here.bytes / (1 << 20));
+        st = oc_fail(
+            err, OC_ERR_NOMEM,
+            "out of memory: %.1f MiB for the scratch of a kernel; close other programs or choose a smaller batch, "
+            "micro-batch or model",
+            (double)here.bytes / (1 << 20));
     }
     c->trying = outer;
     return st;
@@ -191,8 +202,7 @@ oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_er
     int threads = opt ? opt->threads : 0;
     enum { MAX_THREADS = 4096 };
     if (threads < 0 || threads > MAX_THREADS)
-        return oc_fail(err, OC_ERR_ARG, "threads is %d; allowed are 1 to %d, or 0 for all cores", threads,
-                       MAX_THREADS);
+        return oc_fail(err, OC_ERR_ARG, "threads is %d; allowed are 1 to %d, or 0 for all cores", threads, MAX_THREADS);
     if (threads == 0) threads = oc_cpu_count();
 
     oc_cpu_features f = oc_cpu_detect();
@@ -215,8 +225,8 @@ oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_er
     c->scratch = scratch;
     cpu->features = f;
     fill(&c->ops, l, &f);
-    snprintf(cpu->describe, sizeof cpu->describe, "%s (%s), %d thread%s", c->ops.name,
-             level_text[l].instructions, threads, threads == 1 ? "" : "s");
+    snprintf(cpu->describe, sizeof cpu->describe, "%s (%s), %d thread%s", c->ops.name, level_text[l].instructions,
+             threads, threads == 1 ? "" : "s");
     *out = c;
     return OC_OK;
 }

@@ -13,6 +13,12 @@
  * Threads. Kernels split by index, so results do not depend on the number of threads, and are bit-identical from run
  * to run for the same thread count. Reductions have a fixed order. (Backend "portable" multiplies with oneDNN, whose
  * sums may depend on the number of threads.)
+ * Memory. Everything that operations read and write lies in memory of the device: weights, activations, gradients, caches,
+ * row numbers, pixels. What is given by value (sizes, descriptions like oc_attention and oc_epilogue, NULL or not) is read
+ * before the call returns. On a processor memory of the device is ordinary memory and every call is over when it returns.
+ * On a device of its own operations run behind the caller, in the order of the calls; a pointer to its memory can be moved
+ * by arithmetic but not read, `upload` and `download` are the only ways in and out, and `download` and `sum_squares`, which
+ * hand values to the caller, wait for what was called before them.
  * Callers check shapes; kernels return void and never allocate except oc_matrix creation and per-thread scratch that
  * is kept in the oc_compute (and may fail: oc_compute_try). */
 #ifndef OC_COMPUTE_COMPUTE_H
@@ -29,9 +35,9 @@ typedef struct oc_compute oc_compute;
 typedef struct oc_matrix oc_matrix;
 
 typedef struct oc_matrix_desc {
-    const void *w;       /* [rows, cols], leading dimension cols */
-    oc_dtype w_type;     /* OC_F32 or OC_BF16 */
-    oc_dtype t;          /* compute dtype of the products */
+    const void *w;   /* [rows, cols], leading dimension cols */
+    oc_dtype w_type; /* OC_F32 or OC_BF16 */
+    oc_dtype t;      /* compute dtype of the products */
     int rows, cols;
 } oc_matrix_desc;
 
@@ -39,10 +45,10 @@ typedef enum { OC_ACT_NONE, OC_ACT_GELU_TANH, OC_ACT_GELU_ERF } oc_act;
 
 /* What follows a product before it is stored: y = residual + act(x W^T + bias). Zero means nothing. */
 typedef struct oc_epilogue {
-    const float *bias;      /* [rows] or NULL */
+    const float *bias; /* [rows] or NULL */
     oc_act act;
-    void *pre_act;          /* T [N, rows] or NULL: receives x W^T + bias, for the backward pass of act */
-    const void *residual;   /* T [N, rows] or NULL; may be y itself */
+    void *pre_act;        /* T [N, rows] or NULL: receives x W^T + bias, for the backward pass of act */
+    const void *residual; /* T [N, rows] or NULL; may be y itself */
 } oc_epilogue;
 
 /* AdamW (Loshchilov and Hutter, arXiv 1711.05101), decoupled decay:
@@ -59,8 +65,8 @@ typedef struct oc_adamw {
  * but tiles outside of the union of a tile's intervals are skipped.
  * q [N, NH*HS] at stride ldq, k, v [N, NKV*HS] at stride ldkv (so they may live in one fused QKV buffer). */
 typedef struct oc_attention {
-    int N, NH, NKV, HS;  /* HS: 8 to 128 in steps of 4 */
-    int ldq, ldkv, ldo;  /* row strides of q / k and v / o, in elements; dq, dk, dv, do have the same ones */
+    int N, NH, NKV, HS;     /* HS: 8 to 128 in steps of 4 */
+    int ldq, ldkv, ldo;     /* row strides of q / k and v / o, in elements; dq, dk, dv, do have the same ones */
     const int32_t *lo, *hi; /* [N] */
     float scale;
     oc_dtype t;
@@ -68,6 +74,15 @@ typedef struct oc_attention {
 
 typedef struct oc_ops {
     const char *name; /* "ref", "avx2", "avx512", "avx512_bf16", "amx", "cuda" */
+
+    /* -- Memory of the device. -- */
+    bool host_memory; /* it is ordinary memory: callers may read and write it, and pass their own to operations */
+    void *(*device_alloc)(oc_compute *, size_t bytes); /* 64-byte aligned, not cleared; NULL: there is no more */
+    void (*device_free)(oc_compute *, void *);         /* NULL allowed */
+    void (*upload)(oc_compute *, void *to, const void *from, size_t bytes); /* `from` may change when it returns */
+    void (*download)(oc_compute *, void *to, const void *from, size_t bytes);
+    void (*copy)(oc_compute *, void *to, const void *from, size_t bytes); /* within the device; no overlap */
+    void (*zero)(oc_compute *, void *x, size_t bytes);
 
     /* -- Linear: y[N,rows] = epilogue(x[N,cols] W^T); ldx, ldy row strides (residual and pre_act use ldy too). -- */
     void (*linear_fwd)(oc_compute *, void *y, int ldy, const void *x, int ldx, oc_matrix *w, int N,
@@ -93,9 +108,9 @@ typedef struct oc_ops {
                           const oc_attention *a);
     void (*attention_bwd)(oc_compute *, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
                           const void *q, const void *k, const void *v, const oc_attention *a);
-    /* One query row per sequence against a KV cache, for decoding. q, o [B, NH*HS] T; the keys of sequence b are
-     * len[b] rows at kcache[b] (stride NKV*HS, T), values likewise. a->N, lo, hi, ldkv are not used. */
-    void (*attention_decode)(oc_compute *, void *o, const void *q, const void *const *kcache, const void *const *vcache,
+    /* One query row per sequence against a KV cache, for decoding. q, o [B, NH*HS] T; k, v rows of NKV*HS, T. The keys and
+     * values of sequence b are the len[b] rows from first[b] on. a->N, lo, hi, ldkv are not used. */
+    void (*attention_decode)(oc_compute *, void *o, const void *q, const void *k, const void *v, const int32_t *first,
                              const int32_t *len, int B, const oc_attention *a);
 
     /* -- Normalisation. x, y, dx, dy T [N,C] contiguous. LayerNorm: y = (x-mean)*rstd*w + b (Ba et al., 1607.06450).
@@ -135,9 +150,10 @@ typedef struct oc_ops {
                           oc_dtype t);
     /* y[n] = x[row[n]]; row < 0 gives zeros. */
     void (*gather_rows)(oc_compute *, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t);
-    /* y[row[n]] = x[n]; rows are distinct; row < 0 skipped. With accumulate: y[row[n]] += x[n] in ascending n, rows may repeat. */
-    void (*scatter_rows)(oc_compute *, void *y, const void *x, const int32_t *row, int N, int C, bool accumulate,
-                         oc_dtype t);
+    /* y[row[n]] = x[n], x at stride ldx; rows are distinct; row < 0 skipped. With accumulate: y[row[n]] += x[n] in ascending n,
+     * rows may repeat. */
+    void (*scatter_rows)(oc_compute *, void *y, const void *x, int ldx, const int32_t *row, int N, int C,
+                         bool accumulate, oc_dtype t);
 
     /* -- Images. pixels f32 [I,3,S,S] -> y T [I*G*G, 3*P*P], G = S / P (rest dropped), order inside a patch: channel,
      *    row, column, as a convolution kernel [C,3,P,P] flattened. -- */
@@ -153,6 +169,12 @@ typedef struct oc_ops {
     /* -- Optimizer, f32. -- */
     void (*adamw)(oc_compute *, float *w, float *m, float *v, const float *g, size_t n, const oc_adamw *o);
     double (*sum_squares)(oc_compute *, const float *x, size_t n); /* fixed order, double accumulators */
+    void (*average)(oc_compute *, float *avg, const float *w, size_t n, float keep,
+                    float add); /* avg = keep avg + add w */
+    void (*swap)(oc_compute *, float *x, float *y, size_t n);
+    void (*add_narrow)(oc_compute *, uint16_t *y, const float *x, size_t n); /* y += x: bf16, rounded to nearest */
+    /* y[i] = x[i] as bf16, rounded by oc_round_stochastic with a number that follows from key and first + i. */
+    void (*round_random)(oc_compute *, uint16_t *y, const float *x, size_t n, uint64_t key, size_t first);
 
     /* Matrix handles; create fails with NULL when memory is out. */
     oc_matrix *(*matrix_create)(oc_compute *, const oc_matrix_desc *);
@@ -166,7 +188,7 @@ typedef struct oc_ops {
 void oc_rope_table(float *table, int max_pos, int HS, float theta);
 
 typedef struct oc_compute_options {
-    int threads;          /* 0: all cores that the process may use */
+    int threads; /* 0: all cores that the process may use */
     /* NULL: the best for this processor; "ref", "avx2", "avx512", "avx512_bf16", "amx" to force one. */
     const char *backend;
 } oc_compute_options;
@@ -174,8 +196,8 @@ typedef struct oc_compute_options {
 struct oc_compute {
     oc_ops ops;
     int threads;
-    void *scratch;  /* of the backend, grown only in oc_compute_reserve-like set-up paths or at first use */
-    void *backend;  /* private */
+    void *scratch;              /* of the backend, grown only in oc_compute_reserve-like set-up paths or at first use */
+    void *backend;              /* private */
     struct oc_profile *profile; /* compute/profile.h; NULL: not running */
     struct oc_compute_try *trying; /* the oc_compute_try that is running, or NULL */
 };
@@ -187,9 +209,12 @@ void oc_compute_close(oc_compute *);
  * in: the rest of `work` was then not done, what operations should have written is undefined, and all handles are as good
  * as before. Outside of such a call that aborts. `work` must own nothing that would be lost when it does not return. */
 oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_error *err);
+/* Memory of the device, with an error that says how much was wanted and for what. *out: address of a pointer. Freed with
+ * ops.device_free. */
+oc_status oc_compute_alloc_for(oc_compute *c, void *out, size_t bytes, const char *what, oc_error *err);
 /* Memory that operations have taken to work in so far, and keep. */
 size_t oc_compute_scratch_bytes(const oc_compute *c);
 bool oc_compute_has_native_bf16(const oc_compute *); /* multiplies bf16 in hardware: `auto` picks bf16 then */
-const char *oc_compute_describe(const oc_compute *);  /* one line: backend, instruction sets, threads */
+const char *oc_compute_describe(const oc_compute *); /* one line: backend, instruction sets, threads */
 
 #endif

@@ -5,101 +5,17 @@
 #include <string.h>
 
 #include "compute/cpu/ref/ref.h"
+#include "compute/operations.h"
 
 /* ---- 1. Counting --------------------------------------------------------------------------------------------------- */
 
-/* name, its parameters, how they are passed on, floating-point operations (a multiply-add is two), the names of its sizes
- * and the sizes, bytes of operands and results (each once: what a perfect cache would read and write). */
-#define OPERATIONS(X)                                                                                                  \
-    X(linear_fwd,                                                                                                      \
-      (oc_compute * c, void *y, int ldy, const void *x, int ldx, oc_matrix *w, int N, const oc_epilogue *e),           \
-      (c, y, ldy, x, ldx, w, N, e), product(w, N), "N rows cols", (N, desc(w)->rows, desc(w)->cols),                   \
-      matrix_traffic(w, N))                                                                                            \
-    X(linear_bwd_x, (oc_compute * c, void *dx, int lddx, const void *dy, int lddy, oc_matrix *w, int N, bool acc),     \
-      (c, dx, lddx, dy, lddy, w, N, acc), product(w, N), "N rows cols", (N, desc(w)->rows, desc(w)->cols),             \
-      matrix_traffic(w, N))                                                                                            \
-    X(linear_bwd_w,                                                                                                    \
-      (oc_compute * c, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx, oc_dtype t, int N,      \
-       int rows, int cols),                                                                                            \
-      (c, dw, db, dy, lddy, x, ldx, t, N, rows, cols), 2.0 * N * rows * cols, "N rows cols", (N, rows, cols),          \
-      ((double)N * (rows + cols)) * SIZE(t) + 8.0 * rows * cols)                                                       \
-    X(linear_xent,                                                                                                     \
-      (oc_compute * c, float *loss, uint8_t *correct, void *dx, float *dw, const void *x, const int32_t *target,       \
-       const float *weight, oc_matrix *w, int n, float scale),                                                         \
-      (c, loss, correct, dx, dw, x, target, weight, w, n, scale), product(w, n) * (1 + (dx != NULL) + (dx && dw)), "n V C",    \
-      (n, desc(w)->rows, desc(w)->cols), (1 + (dx != NULL) + (dx && dw)) * matrix_traffic(w, n))                       \
-    X(attention_fwd,                                                                                                   \
-      (oc_compute * c, void *o, float *lse, const void *q, const void *k, const void *v, const oc_attention *a),       \
-      (c, o, lse, q, k, v, a), 2 * scores(a), "N heads kv_heads head_size", (a->N, a->NH, a->NKV, a->HS),              \
-      attention_traffic(a, 1))                                                                                         \
-    X(attention_bwd,                                                                                                   \
-      (oc_compute * c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse, const void *q,   \
-       const void *k, const void *v, const oc_attention *a),                                                           \
-      (c, dq, dk, dv, dO, o, lse, q, k, v, a), 5 * scores(a), "N heads kv_heads head_size",                            \
-      (a->N, a->NH, a->NKV, a->HS), attention_traffic(a, 2))                                                           \
-    X(attention_decode,                                                                                                \
-      (oc_compute * c, void *o, const void *q, const void *const *kc, const void *const *vc, const int32_t *len,       \
-       int B, const oc_attention *a),                                                                                  \
-      (c, o, q, kc, vc, len, B, a), decode_work(len, B, a), "B heads kv_heads head_size", (B, a->NH, a->NKV, a->HS),   \
-      decode_work(len, B, a) / 2 / a->NH * a->NKV * SIZE(a->t))                                                        \
-    X(layernorm_fwd,                                                                                                   \
-      (oc_compute * c, void *y, float *mean, float *rstd, void *x, const void *add, const float *w, const float *b,    \
-       int N, int C, float eps, oc_dtype t),                                                                           \
-      (c, y, mean, rstd, x, add, w, b, N, C, eps, t), 0, "N C", (N, C), 2.0 * N * C * SIZE(t))                         \
-    X(layernorm_bwd,                                                                                                   \
-      (oc_compute * c, void *dx, float *dw, float *db, const void *dy, const void *x, const float *mean,               \
-       const float *rstd, const float *w, int N, int C, oc_dtype t),                                                   \
-      (c, dx, dw, db, dy, x, mean, rstd, w, N, C, t), 0, "N C", (N, C), 4.0 * N * C * SIZE(t))                         \
-    X(rmsnorm_fwd,                                                                                                     \
-      (oc_compute * c, void *y, float *rstd, void *x, const void *add, const float *w, int N, int C, float eps,        \
-       oc_dtype t),                                                                                                    \
-      (c, y, rstd, x, add, w, N, C, eps, t), 0, "N C", (N, C), 2.0 * N * C * SIZE(t))                                  \
-    X(rmsnorm_bwd,                                                                                                     \
-      (oc_compute * c, void *dx, float *dw, const void *dy, const void *x, const float *rstd, const float *w, int N,   \
-       int C, oc_dtype t),                                                                                             \
-      (c, dx, dw, dy, x, rstd, w, N, C, t), 0, "N C", (N, C), 4.0 * N * C * SIZE(t))                                   \
-    X(rope,                                                                                                            \
-      (oc_compute * c, void *x, int ldx, const int32_t *pos, const float *table, int N, int heads, int HS, int sign,   \
-       oc_dtype t),                                                                                                    \
-      (c, x, ldx, pos, table, N, heads, HS, sign, t), 0, "N heads head_size", (N, heads, HS),                          \
-      2.0 * N * heads * HS * SIZE(t))                                                                                  \
-    X(act_fwd, (oc_compute * c, void *y, const void *x, size_t n, oc_act act, oc_dtype t), (c, y, x, n, act, t), 0,    \
-      "n", ((int64_t)n), 2.0 * (double)n * SIZE(t))                                                                    \
-    X(act_bwd, (oc_compute * c, void *dx, const void *dy, const void *x, size_t n, oc_act act, oc_dtype t),            \
-      (c, dx, dy, x, n, act, t), 0, "n", ((int64_t)n), 3.0 * (double)n * SIZE(t))                                      \
-    X(swiglu_fwd, (oc_compute * c, void *y, const void *gu, int N, int F, oc_dtype t), (c, y, gu, N, F, t), 0, "N F",  \
-      (N, F), 3.0 * N * F * SIZE(t))                                                                                   \
-    X(swiglu_bwd, (oc_compute * c, void *dgu, const void *dy, const void *gu, int N, int F, oc_dtype t),               \
-      (c, dgu, dy, gu, N, F, t), 0, "N F", (N, F), 5.0 * N * F * SIZE(t))                                              \
-    X(add, (oc_compute * c, void *y, const void *a, const void *b, size_t n, oc_dtype t), (c, y, a, b, n, t), 0, "n",  \
-      ((int64_t)n), 3.0 * (double)n * SIZE(t))                                                                         \
-    X(convert, (oc_compute * c, void *y, oc_dtype ty, const void *x, oc_dtype tx, size_t n), (c, y, ty, x, tx, n), 0,  \
-      "n", ((int64_t)n), (double)n *(SIZE(ty) + SIZE(tx)))                                                             \
-    X(embedding_fwd,                                                                                                   \
-      (oc_compute * c, void *y, const int32_t *id, const void *table, oc_dtype tt, int N, int C, oc_dtype t),          \
-      (c, y, id, table, tt, N, C, t), 0, "N C", (N, C), (double)N *C *(SIZE(tt) + SIZE(t)))                            \
-    X(embedding_bwd,                                                                                                   \
-      (oc_compute * c, float *dtable, const int32_t *id, const void *dy, int N, int C, int V, oc_dtype t),             \
-      (c, dtable, id, dy, N, C, V, t), 0, "N C V", (N, C, V), (double)N *C *(SIZE(t) + 8))                             \
-    X(gather_rows, (oc_compute * c, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t),             \
-      (c, y, x, row, N, C, t), 0, "N C", (N, C), 2.0 * N * C * SIZE(t))                                                \
-    X(scatter_rows, (oc_compute * c, void *y, const void *x, const int32_t *row, int N, int C, bool acc, oc_dtype t),  \
-      (c, y, x, row, N, C, acc, t), 0, "N C", (N, C), (2.0 + acc) * N * C * SIZE(t))                                   \
-    X(patchify, (oc_compute * c, void *y, const float *pixels, int I, int S, int P, oc_dtype t),                       \
-      (c, y, pixels, I, S, P, t), 0, "images size patch", (I, S, P), 3.0 * I * S * S * (4 + SIZE(t)))                  \
-    X(position_add_fwd, (oc_compute * c, void *x, const float *pos, int N, int P, int C, oc_dtype t),                  \
-      (c, x, pos, N, P, C, t), 0, "N C", (N, C), 2.0 * N * C * SIZE(t) + 4.0 * P * C)                                  \
-    X(position_add_bwd, (oc_compute * c, float *dpos, const void *dx, int N, int P, int C, oc_dtype t),                \
-      (c, dpos, dx, N, P, C, t), 0, "N C", (N, C), 1.0 * N * C * SIZE(t) + 8.0 * P * C)                                \
-    X(merge_fwd, (oc_compute * c, void *y, const void *x, int I, int G, int s, int C, oc_dtype t),                     \
-      (c, y, x, I, G, s, C, t), 0, "images grid merge C", (I, G, s, C), 2.0 * I * G * G * C * SIZE(t))                 \
-    X(merge_bwd, (oc_compute * c, void *dx, const void *dy, int I, int G, int s, int C, oc_dtype t),                   \
-      (c, dx, dy, I, G, s, C, t), 0, "images grid merge C", (I, G, s, C), 2.0 * I * G * G * C * SIZE(t))               \
-    X(adamw, (oc_compute * c, float *w, float *m, float *v, const float *g, size_t n, const oc_adamw *o),              \
-      (c, w, m, v, g, n, o), 0, "n", ((int64_t)n), 28.0 * (double)n)
+/* Arguments are passed on as they are. */
+#define D(pointer)   pointer
+#define E(epilogue)  epilogue
+#define A(attention) attention
 
 #define ENUMERATE(name, ...) OP_##name,
-enum { OPERATIONS(ENUMERATE) OP_sum_squares, N_OPERATIONS };
+enum { OC_OPERATIONS(ENUMERATE) OP_sum_squares, N_OPERATIONS };
 _Static_assert((int)N_OPERATIONS <= (int)OC_PROFILE_ROWS, "a row for each operation");
 
 struct oc_profile {
@@ -125,15 +41,20 @@ static double attention_traffic(const oc_attention *a, int passes) {
     return passes * 2.0 * a->N * (a->NH + a->NKV) * a->HS * SIZE(a->t);
 }
 
+/* Intervals and lengths in memory of a device cannot be looked at: the work is then not known. */
+#define READABLE(c) ((c)->ops.host_memory)
+
 /* Operations of one product between queries and keys (or probabilities and values), over the pairs that see each other. */
-static double scores(const oc_attention *a) {
+static double scores(bool readable, const oc_attention *a) {
     double pairs = 0;
+    if (!readable) return 0;
     for (int i = 0; i < a->N; i++) pairs += a->hi[i] - a->lo[i];
     return 2 * pairs * a->NH * a->HS;
 }
 
-static double decode_work(const int32_t *len, int B, const oc_attention *a) {
+static double decode_work(bool readable, const int32_t *len, int B, const oc_attention *a) {
     double keys = 0;
+    if (!readable) return 0;
     for (int b = 0; b < B; b++) keys += len[b];
     return 4 * keys * a->NH * a->HS;
 }
@@ -163,7 +84,7 @@ static void leave(struct oc_profile *p, int op, oc_trace_event e) {
             c->profile, OP_##name,                                                                                     \
             (oc_trace_event){.dims = labels, .dim = {VALUES sizes}, .start = start, .flops = work, .bytes = traffic}); \
     }
-OPERATIONS(WRAPPER)
+OC_OPERATIONS(WRAPPER)
 
 static double profiled_sum_squares(oc_compute *c, const float *x, size_t n) {
     double start = enter(c->profile), sum = c->profile->real.sum_squares(c, x, n);
@@ -176,7 +97,7 @@ static double profiled_sum_squares(oc_compute *c, const float *x, size_t n) {
 
 static void set_names(struct oc_profile *p) {
 #define NAME(op, ...) p->row[OP_##op].name = #op;
-    OPERATIONS(NAME)
+    OC_OPERATIONS(NAME)
     p->row[OP_sum_squares].name = "sum_squares";
 }
 
@@ -190,7 +111,7 @@ oc_status oc_profile_start(oc_compute *c, oc_error *err) {
     p->trace = trace;
     c->profile = p;
 #define WRAP(name, ...) c->ops.name = profiled_##name;
-    OPERATIONS(WRAP)
+    OC_OPERATIONS(WRAP)
     c->ops.sum_squares = profiled_sum_squares;
     return OC_OK;
 }

@@ -14,7 +14,7 @@
 #include "base/trace.h"
 #include "compute/compute.h"
 
-enum { OC_PROFILE_ROWS = 32 };
+enum { OC_PROFILE_ROWS = 48 };
 #define OC_PROFILE_CATEGORY "operation" /* of the events in a trace */
 
 typedef struct oc_profile_row {

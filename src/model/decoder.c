@@ -34,6 +34,23 @@ static int find_layer(const oc_decoder *d, int i, const char *what) {
     return oc_params_find(d->params, name);
 }
 
+/* The table is made in ordinary memory. */
+static oc_status make_rope_table(oc_decoder *d, oc_compute *c, oc_error *err) {
+    const oc_text_config *t = d->cfg;
+    const size_t bytes = (size_t)d->max_rope * (size_t)t->head_size * sizeof(float);
+    float *table;
+    OC_TRY(oc_compute_alloc_for(c, &d->rope, bytes, "the rotary table", err));
+    if (c->ops.host_memory) {
+        oc_rope_table(d->rope, d->max_rope, t->head_size, t->rope_theta);
+        return OC_OK;
+    }
+    OC_TRY(oc_alloc_for(&table, bytes, "the rotary table", err));
+    oc_rope_table(table, d->max_rope, t->head_size, t->rope_theta);
+    c->ops.upload(c, d->rope, table, bytes);
+    oc_free(table);
+    return OC_OK;
+}
+
 oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t,
                           oc_error *err) {
     memset(d, 0, sizeof *d);
@@ -43,9 +60,7 @@ oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, co
     d->max_rope = OC_MIN(cfg->text.max_positions, MAX_ROPE);
     d->layer = oc_calloc((size_t)cfg->text.layers, sizeof *d->layer);
     if (!d->layer) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the decoder");
-    OC_TRY(oc_alloc_for(&d->rope, (size_t)d->max_rope * (size_t)cfg->text.head_size * sizeof(float), "the rotary table",
-                        err));
-    oc_rope_table(d->rope, d->max_rope, cfg->text.head_size, cfg->text.rope_theta);
+    OC_TRY(make_rope_table(d, c, err));
     for (int i = 0; i < cfg->text.layers; i++) {
         oc_decoder_layer *l = &d->layer[i];
         OC_TRY(open_linear(d, c, &l->qkv, i, "self_attn.q_proj.weight", "self_attn.q_proj.bias", 3, err));
@@ -64,7 +79,7 @@ void oc_decoder_close(oc_decoder *d, oc_compute *c) {
         for (size_t k = 0; k < OC_COUNT(all); k++) oc_linear_close(all[k], c);
     }
     oc_free(d->layer);
-    oc_free(d->rope);
+    if (d->rope) c->ops.device_free(c, d->rope);
     memset(d, 0, sizeof *d);
 }
 
@@ -99,12 +114,18 @@ static void share_layer(oc_decoder_layer *l, const oc_decoder_layer *first) {
     l->norm1 = own.norm1, l->norm2 = own.norm2;
 }
 
-void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass, int recomputed) {
+void oc_decoder_layout(oc_decoder *d, const oc_compute *c, oc_arena *a, oc_arena *host, int N, oc_pass pass,
+                       int recomputed) {
     d->N = N;
     d->pass = pass;
     d->recomputed = pass == OC_PASS_FORWARD ? 0 : OC_MIN(recomputed, d->cfg->layers);
     size_t n = (size_t)N, C = (size_t)d->cfg->hidden, F = (size_t)d->cfg->mlp;
     d->x_out = oc_push(a, d->t, n, C);
+    oc_input *cache[] = {&d->cache_row, &d->cache_first, &d->cache_len};
+    for (size_t k = 0; k < OC_COUNT(cache); k++) *cache[k] = oc_push_input(c, a, host, n);
+    d->room.position = oc_push_room(c, a, n * sizeof(int32_t));
+    d->room.lo = oc_push_room(c, a, n * sizeof(int32_t));
+    d->room.hi = oc_push_room(c, a, n * sizeof(int32_t));
     for (int i = 0; i < d->cfg->layers; i++) {
         oc_decoder_layer *l = &d->layer[i];
         bool keeps_input = i > 0 && i < d->recomputed;
@@ -124,6 +145,12 @@ void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass, int reco
 
 void *oc_decoder_input(oc_decoder *d) { return d->layer[0].x; }
 
+/* As the forward pass has brought them. */
+static oc_decoder_rows rows_again(const oc_decoder *d, const oc_compute *c, const oc_decoder_rows *r) {
+    if (c->ops.host_memory) return *r;
+    return (oc_decoder_rows){.position = d->room.position, .lo = d->room.lo, .hi = d->room.hi};
+}
+
 static oc_attention attention_shape(const oc_decoder *d, const oc_decoder_rows *r) {
     const oc_text_config *t = d->cfg;
     return (oc_attention){.N = d->N,
@@ -139,24 +166,32 @@ static oc_attention attention_shape(const oc_decoder *d, const oc_decoder_rows *
                           .t = d->t};
 }
 
+/* The rows' arrays, in memory of the device. */
+static oc_decoder_rows bring_rows(oc_decoder *d, oc_compute *c, const oc_decoder_rows *r) {
+    const size_t N = (size_t)d->N;
+    oc_decoder_rows on_device = *r;
+    on_device.position = oc_bring(c, d->room.position, r->position, N * sizeof(int32_t));
+    if (r->lo) on_device.lo = oc_bring(c, d->room.lo, r->lo, N * sizeof(int32_t));
+    if (r->hi) on_device.hi = oc_bring(c, d->room.hi, r->hi, N * sizeof(int32_t));
+    if (!r->cache) return on_device;
+    for (size_t i = 0; i < N; i++) {
+        OC_ASSERT(r->position[i] < r->cache->max_len);
+        d->cache_row.here[i] = oc_kv_row(r->cache, r->slot[i], r->position[i]);
+        d->cache_first.here[i] = oc_kv_row(r->cache, r->slot[i], 0);
+        d->cache_len.here[i] = r->position[i] + 1;
+    }
+    oc_input_send(c, &d->cache_row, N);
+    oc_input_send(c, &d->cache_first, N);
+    oc_input_send(c, &d->cache_len, N);
+    return on_device;
+}
+
 /* One row per sequence against its cache. */
 static void attend_cache(const oc_decoder *d, oc_compute *c, int layer, void *att, const void *q,
-                         const oc_decoder_rows *r) {
-    enum { BLOCK = 64 };
-    const void *k[BLOCK], *v[BLOCK];
-    int32_t len[BLOCK];
-    oc_attention a = attention_shape(d, r);
-    for (int b0 = 0; b0 < d->N; b0 += BLOCK) {
-        int B = OC_MIN(BLOCK, d->N - b0);
-        for (int b = 0; b < B; b++) {
-            size_t at = oc_kv_offset(r->cache, r->slot[b0 + b], layer, 0);
-            k[b] = r->cache->k + at;
-            v[b] = r->cache->v + at;
-            len[b] = r->position[b0 + b] + 1;
-        }
-        c->ops.attention_decode(c, oc_column(att, d->t, (size_t)b0 * (size_t)a.ldo),
-                                oc_column(q, d->t, (size_t)b0 * (size_t)a.ldq), k, v, len, B, &a);
-    }
+                         const oc_kv_cache *kv) {
+    const oc_attention a = attention_shape(d, &(oc_decoder_rows){0});
+    const size_t at = oc_kv_offset(kv, 0, layer, 0);
+    c->ops.attention_decode(c, att, q, kv->k + at, kv->v + at, d->cache_first.there, d->cache_len.there, d->N, &a);
 }
 
 static float load(const void *x, oc_dtype t, size_t i) {
@@ -181,18 +216,26 @@ static void record_head(const oc_decoder *d, float *row, float *score, const voi
     for (int p = 0; p < len; p++) row[p] += share * score[p] / sum;
 }
 
-static void record_attention(const oc_decoder *d, int layer, const void *q, const oc_decoder_rows *r) {
-    for (int b = 0; b < d->N; b++)
+static void record_attention(const oc_decoder *d, oc_compute *c, int layer, const void *q, const oc_decoder_rows *r) {
+    const size_t row = (size_t)r->cache->width * oc_dtype_size(d->t), width = (size_t)qkv_width(d->cfg);
+    oc_readable queries = oc_read_back(c, q, (size_t)d->N * width * oc_dtype_size(d->t));
+    for (int b = 0; b < d->N; b++) {
+        const int len = r->position[b] + 1;
+        oc_readable keys =
+            oc_read_back(c, r->cache->k + oc_kv_offset(r->cache, r->slot[b], layer, 0), (size_t)len * row);
         for (int h = 0; h < d->cfg->heads; h++)
             record_head(d, r->attention + (size_t)b * (size_t)r->attention_ld, r->attention_scratch,
-                        oc_column(q, d->t, (size_t)b * (size_t)qkv_width(d->cfg)),
-                        r->cache->k + oc_kv_offset(r->cache, r->slot[b], layer, 0), h, r->position[b] + 1);
+                        oc_column(queries.p, d->t, (size_t)b * width), keys.p, h, len);
+        oc_readable_free(&keys);
+    }
+    oc_readable_free(&queries);
 }
 
-static void tap_layer0(const oc_decoder *d, int i, const char *name, const void *x, int cols, int ld) {
-    if (i == 0) oc_tap_show(d->tap, name, x, d->N, cols, ld, d->t);
+static void tap_layer0(const oc_decoder *d, oc_compute *c, int i, const char *name, const void *x, int cols, int ld) {
+    if (i == 0) oc_tap_show(d->tap, c, name, x, d->N, cols, ld, d->t);
 }
 
+/* r: the rows with their arrays on the device. */
 static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_decoder_rows *r) {
     oc_decoder_layer *l = &d->layer[i];
     const oc_text_config *cfg = d->cfg;
@@ -203,18 +246,17 @@ static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_de
                        t);
     oc_linear_fwd(c, &l->qkv, l->qkv_x, l->y1, N, OC_ACT_NONE, NULL, NULL);
     c->ops.rope(c, l->qkv_x, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, 1, t);
-    if (r->cache) oc_kv_store(r->cache, i, k, v, ld, r->slot, r->position, N);
+    if (r->cache) oc_kv_store(r->cache, i, k, v, ld, d->cache_row.there, N);
     oc_attention a = attention_shape(d, r);
-    if (r->attention) record_attention(d, i, l->qkv_x, r);
     if (r->decode)
-        attend_cache(d, c, i, l->att, l->qkv_x, r);
+        attend_cache(d, c, i, l->att, l->qkv_x, r->cache);
     else
         c->ops.attention_fwd(c, l->att, d->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x, k, v, &a);
     oc_linear_fwd(c, &l->o, l->x2, l->att, N, OC_ACT_NONE, NULL, l->x);
-    tap_layer0(d, i, "l0.norm1", l->y1, cfg->hidden, cfg->hidden);
-    tap_layer0(d, i, "l0.q", l->qkv_x, Q, ld);
-    tap_layer0(d, i, "l0.k", k, KV, ld);
-    tap_layer0(d, i, "l0.v", v, KV, ld);
+    tap_layer0(d, c, i, "l0.norm1", l->y1, cfg->hidden, cfg->hidden);
+    tap_layer0(d, c, i, "l0.q", l->qkv_x, Q, ld);
+    tap_layer0(d, c, i, "l0.k", k, KV, ld);
+    tap_layer0(d, c, i, "l0.v", v, KV, ld);
 }
 
 /* x_next NULL: only what the backward pass reads. */
@@ -226,20 +268,22 @@ static void mlp_block_fwd(oc_decoder *d, oc_compute *c, int i, void *x_next) {
     oc_linear_fwd(c, &l->gate_up, l->gu, l->y2, d->N, OC_ACT_NONE, NULL, NULL);
     c->ops.swiglu_fwd(c, l->s, l->gu, d->N, cfg->mlp, d->t);
     if (x_next) oc_linear_fwd(c, &l->down, x_next, l->s, d->N, OC_ACT_NONE, NULL, l->x2);
-    tap_layer0(d, i, "l0.norm2", l->y2, cfg->hidden, cfg->hidden);
+    tap_layer0(d, c, i, "l0.norm2", l->y2, cfg->hidden, cfg->hidden);
 }
 
 void *oc_decoder_fwd(oc_decoder *d, oc_compute *c, const oc_decoder_rows *rows) {
     int C = d->cfg->hidden;
     for (int i = 0; i < d->N; i++) OC_ASSERT(rows->position[i] >= 0 && rows->position[i] < d->max_rope);
-    oc_tap_show(d->tap, "embeds", d->layer[0].x, d->N, C, C, d->t);
+    oc_tap_show(d->tap, c, "embeds", d->layer[0].x, d->N, C, C, d->t);
+    const oc_decoder_rows r = bring_rows(d, c, rows);
     for (int i = 0; i < d->cfg->layers; i++) {
         void *next = i + 1 < d->cfg->layers ? d->layer[i + 1].x : d->x_out;
-        attention_block_fwd(d, c, i, rows);
+        attention_block_fwd(d, c, i, &r);
+        if (rows->attention) record_attention(d, c, i, d->layer[i].qkv_x, rows);
         mlp_block_fwd(d, c, i, next);
         char name[32];
         snprintf(name, sizeof name, "layer_%d", i + 1);
-        oc_tap_show(d->tap, name, next, d->N, C, C, d->t);
+        oc_tap_show(d->tap, c, name, next, d->N, C, C, d->t);
     }
     return d->x_out;
 }
@@ -277,8 +321,9 @@ static void recompute(oc_decoder *d, oc_compute *c, int i, const oc_decoder_rows
 
 void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx, const oc_decoder_rows *rows) {
     OC_ASSERT(d->pass != OC_PASS_FORWARD);
+    const oc_decoder_rows r = rows_again(d, c, rows);
     for (int i = d->cfg->layers - 1; i >= 0; i--) {
-        if (i < d->recomputed - 1) recompute(d, c, i, rows);
-        layer_bwd(d, c, i, dx, rows);
+        if (i < d->recomputed - 1) recompute(d, c, i, &r);
+        layer_bwd(d, c, i, dx, &r);
     }
 }

@@ -18,7 +18,7 @@ typedef struct oc_decoder {
     const oc_params *params;
     oc_dtype t;
     oc_decoder_layer *layer;
-    float *rope; /* [max_rope, HS/2, 2] */
+    float *rope; /* [max_rope, HS/2, 2], on the device */
     int max_rope;
     const oc_tap *tap;
     /* of the last pass */
@@ -26,10 +26,15 @@ typedef struct oc_decoder {
     oc_pass pass;
     int recomputed; /* layers [0, recomputed) keep their input alone: layers.h */
     void *x_out;
+    oc_input cache_row, cache_first,
+        cache_len; /* [N]: where a row is kept, the first row of its cache, how many it sees */
+    struct {
+        void *position, *lo, *hi;
+    } room; /* for them where the device has memory of its own */
     void *d_gu, *d_s, *d_qkv, *d_y;
 } oc_decoder;
 
-/* Which rows attend where. cache and slot are for generation: with `decode` every row is one sequence that sees its
+/* Which rows attend where; the arrays are in ordinary memory. cache and slot are for generation: with `decode` every row is one sequence that sees its
  * whole cache up to and including its own position; else lo, hi rule, and keys and values are also stored if cache. */
 typedef struct oc_decoder_rows {
     const int32_t *position, *lo, *hi;
@@ -47,7 +52,8 @@ oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, co
 void oc_decoder_close(oc_decoder *d, oc_compute *c);
 void oc_decoder_changed(oc_decoder *d, oc_compute *c);
 
-void oc_decoder_layout(oc_decoder *d, oc_arena *a, int N, oc_pass pass, int recomputed);
+void oc_decoder_layout(oc_decoder *d, const oc_compute *c, oc_arena *a, oc_arena *host, int N, oc_pass pass,
+                       int recomputed);
 /* The buffer that takes the input embeddings, T [N, C]. */
 void *oc_decoder_input(oc_decoder *d);
 /* -> residual stream after the last layer, T [N, C]. */

@@ -29,9 +29,9 @@ typedef struct session {
     oc_generate_options o;
     int nb, slots_per_seq, V, max_new;
     oc_kv_cache kv;
-    float *logits;            /* [rows, V] */
+    float *logits;                                /* [rows, V] */
     int32_t *token, *position, *slot, *row_owner; /* of the rows of one decoding step */
-    int32_t *looked;          /* tokens of each sequence whose attention has been recorded */
+    int32_t *looked;                              /* tokens of each sequence whose attention has been recorded */
     float *attention, *attention_scratch;
     int attention_ld;
     float *sorted; /* [V] values and [V] indices for top-k / top-p */
@@ -58,7 +58,7 @@ static oc_status session_open(session *s, oc_vlm *m, const oc_batch *prompts, co
                        longest, s->max_new, m->decoder.max_rope);
     size_t rows = (size_t)prompts->n_seq * (size_t)s->nb, V = (size_t)s->V;
     oc_status st = OC_OK;
-    OC_GO(oc_kv_cache_open(&s->kv, &m->cfg.text, prompts->n_seq * s->slots_per_seq, max_len, m->t, err));
+    OC_GO(oc_kv_cache_open(&s->kv, m->compute, &m->cfg.text, prompts->n_seq * s->slots_per_seq, max_len, m->t, err));
     OC_GO(oc_alloc_for(&s->logits, rows * V * sizeof(float), "logits", err));
     int32_t **ints[] = {&s->token, &s->position, &s->slot, &s->row_owner, &s->looked};
     for (size_t i = 0; i < OC_COUNT(ints); i++)

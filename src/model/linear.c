@@ -52,11 +52,10 @@ static void narrow_bwd_w(oc_compute *c, const oc_linear *l, float *db, const voi
     for (int row = 0; row < l->rows; row += most) {
         int rows = OC_MIN(most, l->rows - row);
         size_t n = (size_t)rows * (size_t)l->cols, at = (size_t)row * (size_t)l->cols;
-        memset(dw, 0, n * sizeof *dw);
+        c->ops.zero(c, dw, n * sizeof *dw);
         c->ops.linear_bwd_w(c, dw, db ? db + row : NULL, column_of(dy, t, (size_t)row), l->rows, x, l->cols, t, N, rows,
                             l->cols);
-#pragma omp parallel for num_threads(c->threads)
-        for (size_t i = 0; i < n; i++) g[at + i] = oc_f32_to_bf16(oc_bf16_to_f32(g[at + i]) + dw[i]);
+        c->ops.add_narrow(c, g + at, dw, n);
     }
 }
 

@@ -220,32 +220,33 @@ oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err) {
 
 /* ---- Memory ------------------------------------------------------------------------------------------------------ */
 
-static oc_status alloc_zeroed(void *out, size_t n, size_t size, const char *what, oc_part part, oc_error *err) {
+static oc_status alloc_zeroed(const oc_params *p, void *out, size_t n, size_t size, const char *what, oc_part part,
+                              oc_error *err) {
     char text[64];
-    void *p;
+    void *values;
     snprintf(text, sizeof text, "the %s of the %s", what, oc_part_names[part]);
-    OC_TRY(oc_alloc_for(&p, n * size, text, err));
-    memset(p, 0, n * size);
-    memcpy(out, &p, sizeof p);
+    OC_TRY(oc_compute_alloc_for(p->compute, &values, n * size, text, err));
+    p->compute->ops.zero(p->compute, values, n * size);
+    memcpy(out, &values, sizeof values);
     return OC_OK;
 }
 
 oc_status oc_params_alloc_weights(oc_params *p, oc_error *err) {
     for (int i = 0; i < OC_PART_COUNT; i++) {
         if (!p->n[i]) continue;
-        OC_TRY(alloc_zeroed(&p->w[i], p->n_w[i], sizeof(float), "weights", (oc_part)i, err));
+        OC_TRY(alloc_zeroed(p, &p->w[i], p->n_w[i], sizeof(float), "weights", (oc_part)i, err));
         if (p->narrow_weights)
-            OC_TRY(alloc_zeroed(&p->w16[i], p->n_w16[i], sizeof(uint16_t), "weights", (oc_part)i, err));
+            OC_TRY(alloc_zeroed(p, &p->w16[i], p->n_w16[i], sizeof(uint16_t), "weights", (oc_part)i, err));
     }
     return OC_OK;
 }
 
-static void free_role(void *role) { /* address of a pointer */
-    void *p;
-    memcpy(&p, role, sizeof p);
-    oc_free(p);
-    p = NULL;
-    memcpy(role, &p, sizeof p);
+static void free_role(const oc_params *p, void *role) { /* address of a pointer */
+    void *values;
+    memcpy(&values, role, sizeof values);
+    if (values) p->compute->ops.device_free(p->compute, values);
+    values = NULL;
+    memcpy(role, &values, sizeof values);
 }
 
 oc_status oc_params_alloc_gradients(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err) {
@@ -253,14 +254,14 @@ oc_status oc_params_alloc_gradients(oc_params *p, const bool train[OC_PART_COUNT
     for (int i = 0; i < OC_PART_COUNT; i++) {
         if (!train[i] || !p->n[i]) continue;
         any = true;
-        if (!p->g[i]) OC_TRY(alloc_zeroed(&p->g[i], p->n_g[i], sizeof(float), "gradients", (oc_part)i, err));
+        if (!p->g[i]) OC_TRY(alloc_zeroed(p, &p->g[i], p->n_g[i], sizeof(float), "gradients", (oc_part)i, err));
         if (p->narrow_gradients && !p->g16[i])
-            OC_TRY(alloc_zeroed(&p->g16[i], p->n_g16[i], sizeof(uint16_t), "gradients", (oc_part)i, err));
+            OC_TRY(alloc_zeroed(p, &p->g16[i], p->n_g16[i], sizeof(uint16_t), "gradients", (oc_part)i, err));
     }
     if (!any || !p->narrow_gradients)
-        free_role(&p->dw);
+        free_role(p, &p->dw);
     else if (!p->dw)
-        OC_TRY(oc_alloc_for(&p->dw, OC_PARAMS_DW * sizeof(float), "a piece of a gradient", err));
+        OC_TRY(oc_compute_alloc_for(p->compute, &p->dw, OC_PARAMS_DW * sizeof(float), "a piece of a gradient", err));
     return OC_OK;
 }
 
@@ -268,18 +269,18 @@ static oc_status alloc_moments(oc_params *p, int part, oc_error *err) {
     const size_t n = p->n[part];
     if (p->narrow_moments) {
         if (!p->m16[part])
-            OC_TRY(alloc_zeroed(&p->m16[part], n, sizeof(uint16_t), "first moments", (oc_part)part, err));
+            OC_TRY(alloc_zeroed(p, &p->m16[part], n, sizeof(uint16_t), "first moments", (oc_part)part, err));
         if (p->v16[part]) return OC_OK;
-        return alloc_zeroed(&p->v16[part], n, sizeof(uint16_t), "second moments", (oc_part)part, err);
+        return alloc_zeroed(p, &p->v16[part], n, sizeof(uint16_t), "second moments", (oc_part)part, err);
     }
-    if (!p->m[part]) OC_TRY(alloc_zeroed(&p->m[part], n, sizeof(float), "first moments", (oc_part)part, err));
+    if (!p->m[part]) OC_TRY(alloc_zeroed(p, &p->m[part], n, sizeof(float), "first moments", (oc_part)part, err));
     if (p->v[part]) return OC_OK;
-    return alloc_zeroed(&p->v[part], n, sizeof(float), "second moments", (oc_part)part, err);
+    return alloc_zeroed(p, &p->v[part], n, sizeof(float), "second moments", (oc_part)part, err);
 }
 
 static void free_state(oc_params *p, int part) {
     void *all[] = {&p->g[part], &p->m[part], &p->v[part], &p->g16[part], &p->m16[part], &p->v16[part]};
-    for (size_t i = 0; i < OC_COUNT(all); i++) free_role(all[i]);
+    for (size_t i = 0; i < OC_COUNT(all); i++) free_role(p, all[i]);
 }
 
 oc_status oc_params_set_trainable(oc_params *p, const bool train[OC_PART_COUNT], oc_error *err) {
@@ -298,26 +299,25 @@ oc_status oc_params_set_gradients(oc_params *p, const bool parts[OC_PART_COUNT],
 
 void oc_params_close(oc_params *p) {
     for (int i = 0; i < OC_PART_COUNT; i++) {
-        free_role(&p->w[i]);
-        free_role(&p->w16[i]);
+        free_role(p, &p->w[i]);
+        free_role(p, &p->w16[i]);
         free_state(p, i);
     }
-    free_role(&p->dw);
+    free_role(p, &p->dw);
     oc_free(p->row);
     memset(p, 0, sizeof *p);
 }
 
+enum { PIECE = 1024 }; /* values on their way between here and the device */
+
 /* Learned positions begin as sines and cosines of row and column (sincos2d of Beyer et al., arXiv 2205.01580): each
  * quarter of the channels holds sin or cos of x or y at frequencies 1 to 1/10000. Neighbours are then alike from the
- * first step on, which a small model would take long to find out. w [G*G, C]. */
-static void init_positions(float *w, int patches, int C) {
-    const int G = (int)lround(sqrt(patches)), quarter = C / 4;
-    for (int n = 0; n < patches; n++)
-        for (int j = 0; j < C; j++) {
-            int part = j / OC_MAX(quarter, 1), k = j % OC_MAX(quarter, 1);
-            double at = part & 2 ? n / G : n % G, angle = at * pow(10000, -(double)k / OC_MAX(quarter - 1, 1));
-            w[(size_t)n * (size_t)C + (size_t)j] = part > 3 ? 0 : (float)(0.5 * (part & 1 ? cos(angle) : sin(angle)));
-        }
+ * first step on, which a small model would take long to find out. Value i of [G*G, C]. */
+static float fresh_position(const oc_param *r, size_t i) {
+    const int C = r->shape[1], G = (int)lround(sqrt(r->shape[0])), quarter = OC_MAX(C / 4, 1);
+    const int n = (int)(i / (size_t)C), part = (int)(i % (size_t)C) / quarter, k = (int)(i % (size_t)C) % quarter;
+    const double at = part & 2 ? n / G : n % G, angle = at * pow(10000, -(double)k / OC_MAX(C / 4 - 1, 1));
+    return part > 3 ? 0 : (float)(0.5 * (part & 1 ? cos(angle) : sin(angle)));
 }
 
 /* Truncated at two deviations. */
@@ -333,17 +333,13 @@ void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]
     for (int i = 0; i < p->count; i++) {
         const oc_param *r = &p->row[i];
         if (!which[r->part]) continue;
-        if (strstr(r->name, "position_embedding")) {
-            init_positions(oc_params_weight(p, i), r->shape[0], r->shape[1]);
-            continue;
-        }
+        const bool positions = strstr(r->name, "position_embedding");
         oc_rng rng = oc_rng_at(seed, (uint64_t)r->part + 1, r->offset);
-        float *w = oc_params_weight(p, i);
-        uint16_t *w16 = oc_params_weight16(p, i);
-        for (size_t j = 0; j < r->n; j++) {
-            float x = fresh_value(r, &rng);
-            if (w) w[j] = x;
-            else w16[j] = oc_f32_to_bf16(x);
+        float piece[PIECE];
+        for (size_t j = 0; j < r->n; j += PIECE) {
+            const size_t n = OC_MIN((size_t)PIECE, r->n - j);
+            for (size_t k = 0; k < n; k++) piece[k] = positions ? fresh_position(r, j + k) : fresh_value(r, &rng);
+            oc_params_write(p, i, j, piece, n);
         }
     }
 }
@@ -378,16 +374,31 @@ oc_matrix_desc oc_params_matrix(const oc_params *p, int row, oc_dtype t) {
 
 void oc_params_read(const oc_params *p, int row, size_t first, float *out, size_t n) {
     const uint16_t *w16 = oc_params_weight16(p, row);
-    if (!w16) memcpy(out, oc_params_weight(p, row) + first, n * sizeof *out);
-    else
-        for (size_t i = 0; i < n; i++) out[i] = oc_bf16_to_f32(w16[first + i]);
+    oc_compute *c = p->compute;
+    uint16_t piece[PIECE];
+    if (!w16) {
+        c->ops.download(c, out, oc_params_weight(p, row) + first, n * sizeof *out);
+        return;
+    }
+    for (size_t i = 0; i < n; i += PIECE) {
+        const size_t k = OC_MIN((size_t)PIECE, n - i);
+        c->ops.download(c, piece, w16 + first + i, k * sizeof *piece);
+        for (size_t j = 0; j < k; j++) out[i + j] = oc_bf16_to_f32(piece[j]);
+    }
 }
 
 void oc_params_write(oc_params *p, int row, size_t first, const float *x, size_t n) {
-    uint16_t *w16 = oc_params_weight16(p, row);
-    if (!w16) memcpy(oc_params_weight(p, row) + first, x, n * sizeof *x);
-    else
-        for (size_t i = 0; i < n; i++) w16[first + i] = oc_f32_to_bf16(x[i]);
+    uint16_t *w16 = oc_params_weight16(p, row), piece[PIECE];
+    oc_compute *c = p->compute;
+    if (!w16) {
+        c->ops.upload(c, oc_params_weight(p, row) + first, x, n * sizeof *x);
+        return;
+    }
+    for (size_t i = 0; i < n; i += PIECE) {
+        const size_t k = OC_MIN((size_t)PIECE, n - i);
+        for (size_t j = 0; j < k; j++) piece[j] = oc_f32_to_bf16(x[i + j]);
+        c->ops.upload(c, w16 + first + i, piece, k * sizeof *piece);
+    }
 }
 
 float *oc_params_grad(const oc_params *p, int row) {

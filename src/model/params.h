@@ -9,6 +9,7 @@
 #define OC_MODEL_PARAMS_H
 
 #include "base/rng.h"
+#include "compute/compute.h"
 #include "model/config.h"
 
 typedef enum { OC_PART_VISION, OC_PART_PROJECTOR, OC_PART_LM, OC_PART_COUNT } oc_part;
@@ -27,23 +28,24 @@ typedef struct oc_param {
     int shape[4];
     size_t offset, n; /* elements, within the part's moments and averages, and of w and g where nothing is bf16 */
     oc_place weight, grad;
-    bool decay;       /* weight decay applies: matrices except embeddings and position tables */
-    bool unused;      /* kept in files, takes no part in the network (post_layernorm, layers above the feature layer) */
-    float init_std;   /* of a fresh model: 0 = zeros, < 0 = ones */
+    bool decay;     /* weight decay applies: matrices except embeddings and position tables */
+    bool unused;    /* kept in files, takes no part in the network (post_layernorm, layers above the feature layer) */
+    float init_std; /* of a fresh model: 0 = zeros, < 0 = ones */
 } oc_param;
 
 typedef struct oc_params {
+    oc_compute *compute; /* not owned; whose memory the values below lie in. NULL while there are none */
     oc_param *row;
     int count, capacity;
-    size_t n[OC_PART_COUNT];                    /* floats per part, tensors padded to 16 */
-    size_t n_values[OC_PART_COUNT];             /* parameters per part, without padding */
-    float *w[OC_PART_COUNT];                    /* weights; NULL where the model lacks the part */
+    size_t n[OC_PART_COUNT];        /* floats per part, tensors padded to 16 */
+    size_t n_values[OC_PART_COUNT]; /* parameters per part, without padding */
+    float *w[OC_PART_COUNT];        /* weights; NULL where the model lacks the part */
     /* With bf16 weights (oc_params_narrow_weights): those of the matrices that products read, and of the embedding table. */
     bool narrow_weights;
     uint16_t *w16[OC_PART_COUNT];
     size_t n_w[OC_PART_COUNT], n_w16[OC_PART_COUNT]; /* elements of w and w16 */
-    float *g[OC_PART_COUNT];                    /* gradients, NULL where frozen */
-    float *m[OC_PART_COUNT], *v[OC_PART_COUNT]; /* AdamW moments, NULL where frozen */
+    float *g[OC_PART_COUNT];                         /* gradients, NULL where frozen */
+    float *m[OC_PART_COUNT], *v[OC_PART_COUNT];      /* AdamW moments, NULL where frozen */
     /* With bf16 state (oc_params_narrow): gradients of the matrices of linear layers are in g16, everything else in g.
      * Moments of all rows are in m16, v16, by offset, and m, v are NULL. */
     bool narrow_gradients, narrow_moments;
@@ -56,7 +58,7 @@ enum { OC_PARAMS_DW = 1 << 22 };
 
 /* The table of a configuration; no memory for values yet. */
 oc_status oc_params_build(oc_params *p, const oc_config *c, oc_error *err);
-oc_status oc_params_alloc_weights(oc_params *p, oc_error *err); /* zeroed */
+oc_status oc_params_alloc_weights(oc_params *p, oc_error *err); /* zeroed, in the memory of p->compute */
 /* bf16 instead of float32 for the weights of matrices; before oc_params_alloc_weights. */
 void oc_params_narrow_weights(oc_params *p);
 /* bf16 instead of float32 for what the next oc_params_set_trainable allocates; nothing is allocated now. */
@@ -74,6 +76,7 @@ void oc_params_init(oc_params *p, uint64_t seed, const bool which[OC_PART_COUNT]
 bool oc_param_is_inner_matrix(const oc_param *r);
 
 int oc_params_find(const oc_params *p, const char *canonical_name); /* row or -1 */
+/* On the device: for operations. */
 float *oc_params_weight(const oc_params *p, int row);      /* NULL when in bf16 */
 uint16_t *oc_params_weight16(const oc_params *p, int row); /* NULL when in float32 */
 /* Weights [first, first + n) of a row as float32, from whatever they are kept in, and into it (rounded to nearest). */

@@ -75,6 +75,11 @@ void oc_vision_changed(oc_vision *v, oc_compute *c) {
     }
 }
 
+static size_t pixel_bytes(const oc_vision *v) {
+    const size_t S = (size_t)v->cfg->image_size;
+    return (size_t)v->images * 3 * S * S * sizeof(float);
+}
+
 static void layout_layer(const oc_vision *v, oc_vision_layer *l, oc_arena *a) {
     size_t M = (size_t)v->M, C = (size_t)v->cfg->hidden, F = (size_t)v->cfg->mlp;
     oc_dtype t = v->t;
@@ -102,7 +107,8 @@ static void share_layer(oc_vision_layer *l, const oc_vision_layer *first) {
 }
 
 /* A frozen encoder has nothing below it that could be trained, so BACKWARD_X does not occur here. */
-void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass, int recomputed) {
+void oc_vision_layout(oc_vision *v, const oc_compute *c, oc_arena *a, oc_arena *host, int images, oc_pass pass,
+                      int recomputed) {
     size_t C = (size_t)v->cfg->hidden, P = (size_t)v->cfg->patch_size;
     OC_ASSERT(pass != OC_PASS_BACKWARD_X);
     v->images = images;
@@ -110,8 +116,9 @@ void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass, int r
     v->pass = pass;
     v->recomputed = pass == OC_PASS_FORWARD ? 0 : OC_MIN(recomputed, v->layers_used);
     size_t M = (size_t)v->M;
-    v->lo = oc_push(a, OC_I32, M, 1);
-    v->hi = oc_push(a, OC_I32, M, 1);
+    v->lo = oc_push_input(c, a, host, M);
+    v->hi = oc_push_input(c, a, host, M);
+    v->pixels = oc_push_room(c, a, pixel_bytes(v));
     v->patches = oc_push(a, v->t, M, 3 * P * P);
     v->x_out = oc_push(a, v->t, M, C);
     for (int i = 0; i < v->layers_used; i++) {
@@ -139,14 +146,14 @@ static oc_attention attention_shape(const oc_vision *v) {
                           .ldq = 3 * C,
                           .ldkv = 3 * C,
                           .ldo = C,
-                          .lo = v->lo,
-                          .hi = v->hi,
+                          .lo = v->lo.there,
+                          .hi = v->hi.there,
                           .scale = 1.0f / sqrtf((float)HS),
                           .t = v->t};
 }
 
-static void tap_layer0(const oc_vision *v, int i, const char *name, const void *x) {
-    if (i == 0) oc_tap_show(v->tap, name, x, v->M, v->cfg->hidden, v->cfg->hidden, v->t);
+static void tap_layer0(const oc_vision *v, oc_compute *c, int i, const char *name, const void *x) {
+    if (i == 0) oc_tap_show(v->tap, c, name, x, v->M, v->cfg->hidden, v->cfg->hidden, v->t);
 }
 
 /* x_next NULL: only what the backward pass reads. */
@@ -158,14 +165,14 @@ static void layer_fwd(oc_vision *v, oc_compute *c, int i, void *x_next) {
     oc_attention a = attention_shape(v);
     c->ops.layernorm_fwd(c, l->y1, l->mean1, l->rstd1, l->x, NULL, oc_params_weight(p, l->norm1),
                          oc_params_weight(p, l->norm1 + 1), M, C, v->cfg->eps, t);
-    tap_layer0(v, i, "l0.norm1", l->y1);
+    tap_layer0(v, c, i, "l0.norm1", l->y1);
     oc_linear_fwd(c, &l->qkv, l->qkv_x, l->y1, M, OC_ACT_NONE, NULL, NULL);
     c->ops.attention_fwd(c, l->o, v->pass == OC_PASS_FORWARD ? NULL : l->lse, l->qkv_x,
                          oc_column(l->qkv_x, t, (size_t)C), oc_column(l->qkv_x, t, 2 * (size_t)C), &a);
     oc_linear_fwd(c, &l->out, l->x2, l->o, M, OC_ACT_NONE, NULL, l->x);
     c->ops.layernorm_fwd(c, l->y2, l->mean2, l->rstd2, l->x2, NULL, oc_params_weight(p, l->norm2),
                          oc_params_weight(p, l->norm2 + 1), M, C, v->cfg->eps, t);
-    tap_layer0(v, i, "l0.norm2", l->y2);
+    tap_layer0(v, c, i, "l0.norm2", l->y2);
     oc_linear_fwd(c, &l->fc1, l->h, l->y2, M, v->cfg->act, l->h_pre, NULL);
     if (x_next) oc_linear_fwd(c, &l->fc2, x_next, l->h, M, OC_ACT_NONE, NULL, l->x2);
 }
@@ -182,21 +189,24 @@ void *oc_vision_fwd(oc_vision *v, oc_compute *c, const float *pixels) {
     const oc_vision_config *cfg = v->cfg;
     int M = v->M, C = cfg->hidden, P = oc_vision_patches(cfg);
     for (int n = 0; n < M; n++) {
-        v->lo[n] = n / P * P;
-        v->hi[n] = v->lo[n] + P;
+        v->lo.here[n] = n / P * P;
+        v->hi.here[n] = v->lo.here[n] + P;
     }
+    oc_input_send(c, &v->lo, (size_t)M);
+    oc_input_send(c, &v->hi, (size_t)M);
+    pixels = oc_bring(c, v->pixels, pixels, pixel_bytes(v));
     c->ops.patchify(c, v->patches, pixels, v->images, cfg->image_size, cfg->patch_size, v->t);
     void *x = v->layers_used > 0 ? v->layer[0].x : v->x_out;
     oc_linear_fwd(c, &v->patch, x, v->patches, M, OC_ACT_NONE, NULL, NULL);
-    oc_tap_show(v->tap, "patch_embedding", x, M, C, C, v->t);
+    oc_tap_show(v->tap, c, "patch_embedding", x, M, C, C, v->t);
     c->ops.position_add_fwd(c, x, oc_params_weight(v->params, v->position), M, P, C, v->t);
-    oc_tap_show(v->tap, "hidden_0", x, M, C, C, v->t);
+    oc_tap_show(v->tap, c, "hidden_0", x, M, C, C, v->t);
     for (int i = 0; i < v->layers_used; i++) {
         void *next = i + 1 < v->layers_used ? v->layer[i + 1].x : v->x_out;
         layer_fwd(v, c, i, next);
         char name[32];
         snprintf(name, sizeof name, "hidden_%d", i + 1);
-        oc_tap_show(v->tap, name, next, M, C, C, v->t);
+        oc_tap_show(v->tap, c, name, next, M, C, C, v->t);
     }
     return v->x_out;
 }

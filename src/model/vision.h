@@ -26,7 +26,8 @@ typedef struct oc_vision {
     oc_pass pass;
     int recomputed; /* layers [0, recomputed) keep their input alone: layers.h */
     void *patches, *x_out;
-    int32_t *lo, *hi;
+    oc_input lo, hi; /* [M] */
+    void *pixels;    /* room for them where the device has memory of its own */
     void *d_mlp, *d_qkv, *d_y;
 } oc_vision;
 
@@ -35,10 +36,11 @@ oc_status oc_vision_open(oc_vision *v, oc_compute *c, const oc_config *cfg, cons
 void oc_vision_close(oc_vision *v, oc_compute *c);
 void oc_vision_changed(oc_vision *v, oc_compute *c);
 
-/* Takes this pass's memory from the arena (also when only planning). recomputed: layers whose activations are made again
+/* Takes this pass's memory from the arenas, the device's and the host's (also when only planning). recomputed: layers whose activations are made again
  * in the backward pass (layers.h). */
-void oc_vision_layout(oc_vision *v, oc_arena *a, int images, oc_pass pass, int recomputed);
-/* pixels [images, 3, S, S] f32 -> features T [M, hidden], valid until the arena is reset. After oc_vision_layout. */
+void oc_vision_layout(oc_vision *v, const oc_compute *c, oc_arena *a, oc_arena *host, int images, oc_pass pass,
+                      int recomputed);
+/* pixels [images, 3, S, S] f32 in ordinary memory -> features T [M, hidden], valid until the arena is reset. After oc_vision_layout. */
 void *oc_vision_fwd(oc_vision *v, oc_compute *c, const float *pixels);
 /* dx T [M, hidden]: gradient of the features; overwritten. Adds the parameters' gradients. */
 void oc_vision_bwd(oc_vision *v, oc_compute *c, void *dx);

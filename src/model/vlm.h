@@ -28,15 +28,18 @@ typedef struct oc_vlm {
     /* Layers whose activations are made again in the backward pass (layers.h); set freely between passes, before
      * oc_vlm_reserve. The projector has no layers. */
     int recomputed[OC_PART_COUNT];
-    oc_arena arena;
+    oc_arena arena;                 /* of the device */
+    oc_arena host;                  /* what is written here for it; empty where the device has no memory of its own */
     oc_tap vision_tap, decoder_tap; /* for tests and pictures */
     struct oc_vlm_rows {            /* of the last pass, from the arena */
-        int32_t *embed_id, *visual_from, *visual_to, *label_row, *target;
-        int n_visual, n_label;
+        oc_input token, embed_id, visual_from, visual_to, label_row, target;
+        int n_visual;
         void *features, *visual, *d_visual, *d_feature_rows;
         void *labelled, *normed, *d_labelled, *d_normed, *dx;
-        float *rstd, *loss, *weight;
-        uint8_t *correct;
+        float *rstd, *loss, *weight, *logits; /* logits [CHUNK, V] (oc_vlm_logits); NULL where it needs none */
+        float *loss_here, *weight_here;       /* the same in ordinary memory */
+        uint8_t *correct, *correct_here;
+        void *narrow_logits;  /* bf16 [CHUNK, V]; NULL in float32 */
         bool visual_in_order; /* every image exactly once, in order: no gathering needed */
     } rows;
 } oc_vlm;
@@ -84,7 +87,7 @@ oc_status oc_vlm_try_loss(oc_loss *out, oc_vlm *m, const oc_batch *b, float scal
 /* Forward only. Decoder output T [N, C] before the final norm, valid until the next pass. kv (may be NULL) receives
  * keys and values, slot[n] says where row n belongs. */
 void *oc_vlm_forward(oc_vlm *m, const oc_batch *b, oc_kv_cache *kv, const int32_t *slot);
-/* logits f32 [n, V] of the given rows of the last forward pass's output x. scratch-free; buffers from the arena. */
+/* logits f32 [n, V] of the given rows of the last forward pass's output x. In ordinary memory. */
 void oc_vlm_logits(oc_vlm *m, float *logits, const void *x, const int32_t *row, int n);
 /* One more token for each of B sequences: token[b] stands at position[b] of cache slot[b]. logits f32 [B, V]. */
 void oc_vlm_decode(oc_vlm *m, float *logits, const int32_t *token, const int32_t *position, const int32_t *slot, int B,

@@ -104,7 +104,7 @@ enum { CHUNK = 4096 }; /* elements that are converted at a time */
 
 static oc_status fill_row(const target *g, int row, const oc_tensor_info *t, oc_error *err) {
     float *w = oc_params_weight(g->params, row), piece[CHUNK];
-    if (w) return oc_tensor_to_f32(t, w, err);
+    if (w && g->params->compute->ops.host_memory) return oc_tensor_to_f32(t, w, err);
     const size_t n = g->params->row[row].n, size = t->bytes / n;
     for (size_t i = 0; i < n; i += CHUNK) {
         oc_tensor_info part = *t;
@@ -179,8 +179,8 @@ static bool may_be_missing(const oc_param *r) { return !strncmp(r->name, "vision
 
 static void fill_fresh(const target *g, int row) {
     const oc_param *r = &g->params->row[row];
-    float *w = oc_params_weight(g->params, row); /* of a norm: float32 always */
-    for (size_t i = 0; i < r->n; i++) w[i] = r->init_std < 0 ? 1.0f : 0.0f;
+    const float value = r->init_std < 0 ? 1.0f : 0.0f;
+    for (size_t i = 0; i < r->n; i++) oc_params_write(g->params, row, i, &value, 1);
 }
 
 static oc_status check_missing(const target *g, const char *where, const uint8_t *seen, oc_error *err) {

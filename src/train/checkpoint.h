@@ -29,7 +29,8 @@ typedef struct oc_state_buffer {
     char name[64];
     void *data; /* [n] of type t */
     size_t n;
-    oc_dtype t; /* OC_F32 (0) or OC_BF16 */
+    oc_dtype t;         /* OC_F32 (0) or OC_BF16 */
+    oc_compute *device; /* whose memory data lies in; NULL: ordinary memory */
 } oc_state_buffer;
 
 /* model may be NULL (state buffers only). tokenizer_dir: a folder whose tokenizer files are copied, or NULL. */

@@ -3,20 +3,6 @@
 /* Keys of moments are keys of steps and ranges; those of weights differ from them by this. */
 static const uint64_t WEIGHTS = 0xa0761d6478bd642fu;
 
-/* A number for each element of each range of each step (the finalizer of MurmurHash3, Appleby 2011). */
-static uint32_t random_at(uint64_t key, size_t i) {
-    uint64_t z = key ^ (uint64_t)i * 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 33) * 0xff51afd7ed558ccdu;
-    z = (z ^ z >> 33) * 0xc4ceb9fe1a85ec53u;
-    return (uint32_t)(z >> 32);
-}
-
-/* y[i] = bf16(x[i]), i counted from `first` within the range. */
-static void narrow(const oc_compute *c, uint16_t *y, const float *x, size_t n, uint64_t key, size_t first) {
-#pragma omp parallel for num_threads(c->threads)
-    for (size_t i = 0; i < n; i++) y[i] = oc_round_stochastic(x[i], random_at(key, first + i));
-}
-
 static float *widened(oc_optimizer *o, float *piece, const uint16_t *x, size_t n) {
     o->compute->ops.convert(o->compute, piece, OC_F32, x, OC_BF16, n);
     return piece;
@@ -46,9 +32,9 @@ void oc_narrow_adamw(oc_optimizer *o, int range, const oc_adamw *a) {
         float *w = r->w16 ? widened(o, piece[3], r->w16 + i, n) : r->w + i;
         c->ops.adamw(c, w, m, v, g, n, a);
         if (r->m16) {
-            narrow(c, r->m16 + i, m, n, key, i);
-            narrow(c, r->v16 + i, v, n, ~key, i);
+            c->ops.round_random(c, r->m16 + i, m, n, key, i);
+            c->ops.round_random(c, r->v16 + i, v, n, ~key, i);
         }
-        if (r->w16) narrow(c, r->w16 + i, w, n, key ^ WEIGHTS, i);
+        if (r->w16) c->ops.round_random(c, r->w16 + i, w, n, key ^ WEIGHTS, i);
     }
 }

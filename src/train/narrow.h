@@ -20,14 +20,4 @@ static inline bool oc_range_is_narrow(const oc_range *r) { return r->w16 || r->g
 double oc_narrow_sum_squares(oc_optimizer *o, const float *x, const uint16_t *x16, size_t n);
 void oc_narrow_adamw(oc_optimizer *o, int range, const oc_adamw *a);
 
-/* x rounded to bf16 by the uniform number `random` (16 bits count). NaN stays NaN, infinities stay. */
-static inline uint16_t oc_round_stochastic(float x, uint32_t random) {
-    union {
-        float f;
-        uint32_t u;
-    } v = {x};
-    if ((v.u & 0x7f800000u) == 0x7f800000u) return oc_f32_to_bf16(x);
-    return (uint16_t)((v.u + (random & 0xffffu)) >> 16);
-}
-
 #endif

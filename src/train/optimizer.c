@@ -7,7 +7,8 @@
 
 oc_status oc_optimizer_add(oc_optimizer *o, const oc_range *r, oc_error *err) {
     if (oc_range_is_narrow(r) && !o->piece)
-        OC_TRY(oc_alloc_for(&o->piece, OC_NARROW_PIECES * OC_NARROW_PIECE * sizeof(float), "the optimizer", err));
+        OC_TRY(oc_compute_alloc_for(o->compute, &o->piece, OC_NARROW_PIECES * OC_NARROW_PIECE * sizeof(float),
+                                    "the optimizer", err));
     if (o->n_ranges == o->capacity) {
         int capacity = o->capacity ? 2 * o->capacity : 64;
         oc_range *p = oc_realloc(o->range, (size_t)o->n_ranges * sizeof *p, (size_t)capacity * sizeof *p);
@@ -44,6 +45,9 @@ static oc_status open_muon(oc_optimizer *o, oc_dtype t, oc_error *err) {
     int n = 0;
     for (int i = 0; i < o->n_ranges; i++) n += o->range[i].rows > 0;
     if (n == o->n_matrices) return OC_OK;
+    if (!o->compute->ops.host_memory)
+        return oc_fail(err, OC_ERR_UNSUPPORTED, "Muon runs on processors only; use optimizer: adamw with device %s",
+                       o->compute->ops.name);
     oc_muon_matrix *matrix = oc_realloc(o->matrix, (size_t)o->n_matrices * sizeof *matrix, (size_t)n * sizeof *matrix);
     if (!matrix) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the optimizer");
     o->matrix = matrix;
@@ -89,7 +93,8 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
                           .rows = matrix ? r->shape[0] : 0,
                           .cols = matrix ? (int)(r->n / (size_t)r->shape[0]) : 0};
         if (matrix && oc_range_is_narrow(&range))
-            return oc_fail(err, OC_ERR_ARG, "optimizer: muon needs float32 state; leave out weights, gradients and moments: bf16");
+            return oc_fail(err, OC_ERR_ARG,
+                           "optimizer: muon needs float32 state; leave out weights, gradients and moments: bf16");
         OC_TRY(oc_optimizer_add(o, &range, err));
         before = r;
     }
@@ -98,7 +103,7 @@ oc_status oc_optimizer_add_model(oc_optimizer *o, const oc_vlm *m, const double 
 
 void oc_optimizer_close(oc_optimizer *o) {
     oc_free(o->range);
-    oc_free(o->piece);
+    if (o->piece) o->compute->ops.device_free(o->compute, o->piece);
     oc_muon_team_close(&o->muon);
     oc_free(o->matrix);
     o->range = NULL;
@@ -112,10 +117,7 @@ static void update_ema(oc_optimizer *o) {
     for (int i = 0; i < o->n_ranges; i++) {
         oc_range *r = &o->range[i];
         if (!r->ema) continue;
-        float keep = (float)d, add = (float)(1 - d);
-        float *restrict e = r->ema;
-        const float *restrict w = r->w;
-        for (size_t j = 0; j < r->n; j++) e[j] = keep * e[j] + add * w[j];
+        o->compute->ops.average(o->compute, r->ema, r->w, r->n, (float)d, (float)(1 - d));
     }
 }
 
@@ -135,15 +137,8 @@ static void update_by_adamw(oc_optimizer *o, int i, double lr, double grad_scale
         c->ops.adamw(c, r->w, r->m, r->v, r->g, r->n, &a);
 }
 
-/* By all threads: gradients of the full model are 3.6 GB. */
-static void clear(oc_optimizer *o, void *gradients, size_t bytes) {
-    const size_t piece = (size_t)1 << 20, pieces = (bytes + piece - 1) / piece;
-#pragma omp parallel for num_threads(o->compute->threads) if (pieces > 1)
-    for (size_t i = 0; i < pieces; i++)
-        memset((char *)gradients + i * piece, 0, OC_MIN(piece, bytes - i * piece));
-}
-
 bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale) {
+    oc_compute *c = o->compute;
     double sq = 0;
     for (int i = 0; i < o->n_ranges; i++) {
         const oc_range *r = &o->range[i];
@@ -171,9 +166,9 @@ bool oc_optimizer_step(oc_optimizer *o, double factor, double loss, double scale
     for (int i = 0; i < o->n_ranges; i++) {
         oc_range *r = &o->range[i];
         if (r->g16)
-            clear(o, r->g16, r->n * sizeof *r->g16);
+            c->ops.zero(c, r->g16, r->n * sizeof *r->g16);
         else
-            clear(o, r->g, r->n * sizeof *r->g);
+            c->ops.zero(c, r->g, r->n * sizeof *r->g);
     }
     return finite;
 }

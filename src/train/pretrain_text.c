@@ -185,8 +185,8 @@ static oc_status text_step(void *ctx, oc_step_result *r, oc_error *err) {
 static void weights_updated(void *ctx) { oc_vlm_weights_changed(&((text_run *)ctx)->m, ONLY_LM); }
 
 static int buffers(const text_run *t, oc_state_buffer b[2]) {
-    b[0] = (oc_state_buffer){"m.lm", t->m.params.m[OC_PART_LM], t->m.params.n[OC_PART_LM], OC_F32};
-    b[1] = (oc_state_buffer){"v.lm", t->m.params.v[OC_PART_LM], t->m.params.n[OC_PART_LM], OC_F32};
+    b[0] = (oc_state_buffer){"m.lm", t->m.params.m[OC_PART_LM], t->m.params.n[OC_PART_LM], OC_F32, t->m.compute};
+    b[1] = (oc_state_buffer){"v.lm", t->m.params.v[OC_PART_LM], t->m.params.n[OC_PART_LM], OC_F32, t->m.compute};
     return 2;
 }
 

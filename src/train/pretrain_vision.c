@@ -161,7 +161,7 @@ typedef struct image_pass {
 static image_pass image_layout(vision_run *v, oc_arena *a, int images) {
     image_pass p = {0};
     size_t M = (size_t)images * (size_t)oc_vision_patches(&v->vision.cfg.vision), C = (size_t)v->heads.C;
-    oc_vision_layout(&v->vision.vision, a, images, OC_PASS_BACKWARD_W, 0);
+    oc_vision_layout(&v->vision.vision, v->run.compute, a, &v->vision.host, images, OC_PASS_BACKWARD_W, 0);
     p.normed = oc_push(a, v->run.dtype, M, C);
     p.d_normed = oc_push(a, v->run.dtype, M, C);
     p.dx = oc_push(a, v->run.dtype, M, C);
@@ -219,7 +219,7 @@ static text_pass text_layout(vision_run *v, oc_arena *a, int N, int B) {
     text_pass p = {0};
     size_t C = (size_t)v->heads.Ct;
     oc_dtype t = v->run.dtype;
-    oc_decoder_layout(&v->text.decoder, a, N, OC_PASS_BACKWARD_W, 0);
+    oc_decoder_layout(&v->text.decoder, v->run.compute, a, &v->text.host, N, OC_PASS_BACKWARD_W, 0);
     p.rows = oc_push(a, t, (size_t)B, C);
     p.normed = oc_push(a, t, (size_t)B, C);
     p.d_normed = oc_push(a, t, (size_t)B, C);
@@ -258,7 +258,7 @@ static void text_bwd(vision_run *v, const text_pass *pass) {
     c->ops.rmsnorm_bwd(c, pass->d_rows, oc_params_grad(&m->params, m->norm), pass->d_normed, pass->rows, pass->rstd,
                        oc_params_weight(&m->params, m->norm), B, C, m->t);
     memset(pass->dx, 0, (size_t)b->N * row);
-    c->ops.scatter_rows(c, pass->dx, pass->d_rows, v->last_row, B, C, false, m->t);
+    c->ops.scatter_rows(c, pass->dx, pass->d_rows, C, v->last_row, B, C, false, m->t);
     oc_decoder_bwd(&m->decoder, c, pass->dx, &pass->where);
     c->ops.embedding_bwd(c, oc_params_grad(&m->params, m->embed), b->token, pass->dx, b->N, C, m->cfg.text.vocab, m->t);
 }
@@ -325,14 +325,14 @@ static int buffers(const vision_run *v, oc_state_buffer b[8]) {
     const oc_params *p = &v->vision.params, *t = &v->text.params;
     const heads *h = &v->heads;
     size_t nv = p->n[OC_PART_VISION], nt = t->n[OC_PART_LM];
-    const oc_state_buffer all[8] = {{"m.vision", p->m[OC_PART_VISION], nv, OC_F32},
-                                    {"v.vision", p->v[OC_PART_VISION], nv, OC_F32},
-                                    {"w.text", t->w[OC_PART_LM], nt, OC_F32},
-                                    {"m.text", t->m[OC_PART_LM], nt, OC_F32},
-                                    {"v.text", t->v[OC_PART_LM], nt, OC_F32},
-                                    {"w.heads", h->w, h->n, OC_F32},
-                                    {"m.heads", h->m, h->n, OC_F32},
-                                    {"v.heads", h->v, h->n, OC_F32}};
+    const oc_state_buffer all[8] = {{"m.vision", p->m[OC_PART_VISION], nv, OC_F32, NULL},
+                                    {"v.vision", p->v[OC_PART_VISION], nv, OC_F32, NULL},
+                                    {"w.text", t->w[OC_PART_LM], nt, OC_F32, NULL},
+                                    {"m.text", t->m[OC_PART_LM], nt, OC_F32, NULL},
+                                    {"v.text", t->v[OC_PART_LM], nt, OC_F32, NULL},
+                                    {"w.heads", h->w, h->n, OC_F32, NULL},
+                                    {"m.heads", h->m, h->n, OC_F32, NULL},
+                                    {"v.heads", h->v, h->n, OC_F32, NULL}};
     memcpy(b, all, sizeof all);
     return 8;
 }
@@ -423,6 +423,9 @@ oc_status oc_pretrain_vision(const oc_recipe *recipe, const oc_train_options *op
     char *path = NULL;
     oc_status st = oc_run_open(&v.run, recipe, opt, recipe->model.tokenizer, err);
     if (st != OC_OK) return st;
+    if (!v.run.compute->ops.host_memory) /* SigLIP's loss and the heads read activations */
+        OC_GO(oc_fail(err, OC_ERR_UNSUPPORTED, "pretrain vision runs on processors only, not on %s",
+                      v.run.compute->ops.name));
     OC_GO(oc_mixture_open(&v.mixture, &v.r->datasets, (uint64_t)recipe->seed, err));
     OC_GO(open_towers(&v, err));
     OC_GO(resume(&v, err));

@@ -68,11 +68,12 @@ oc_status oc_stage_open_loader(oc_stage_run *s, oc_error *err) {
 }
 
 static oc_status open_ema(oc_stage_run *s, oc_error *err) {
+    oc_compute *c = s->m->compute;
     if (s->stage->ema <= 0) return OC_OK;
     for (int i = 0; i < OC_PART_COUNT; i++) {
         if (!s->train[i]) continue;
-        OC_TRY(oc_alloc_for(&s->ema[i], s->m->params.n[i] * sizeof(float), "averaged weights", err));
-        memcpy(s->ema[i], s->m->params.w[i], s->m->params.n[i] * sizeof(float));
+        OC_TRY(oc_compute_alloc_for(c, &s->ema[i], s->m->params.n[i] * sizeof(float), "averaged weights", err));
+        c->ops.copy(c, s->ema[i], s->m->params.w[i], s->m->params.n[i] * sizeof(float));
     }
     return OC_OK;
 }
@@ -211,15 +212,9 @@ static void weights_updated(void *ctx) {
 
 /* The averaged weights take the place of the present ones, or back. */
 static void swap_ema(oc_stage_run *s) {
-    for (int i = 0; i < OC_PART_COUNT; i++) {
-        if (!s->ema[i]) continue;
-        float *t = s->m->params.w[i];
-        for (size_t j = 0; j < s->m->params.n[i]; j++) { /* values, not pointers: packed matrices point at w */
-            float x = t[j];
-            t[j] = s->ema[i][j];
-            s->ema[i][j] = x;
-        }
-    }
+    oc_compute *c = s->m->compute;
+    for (int i = 0; i < OC_PART_COUNT; i++) /* values, not pointers: packed matrices point at w */
+        if (s->ema[i]) c->ops.swap(c, s->m->params.w[i], s->ema[i], s->m->params.n[i]);
     oc_vlm_weights_changed(s->m, s->train);
 }
 
@@ -252,7 +247,7 @@ static int state_buffers(const oc_stage_run *s, oc_state_buffer *b) {
                      {"ema", s->ema[i], OC_F32}};
         for (size_t k = 0; k < OC_COUNT(roles); k++) {
             if (!roles[k].data) continue;
-            b[n] = (oc_state_buffer){.data = roles[k].data, .n = p->n[i], .t = roles[k].t};
+            b[n] = (oc_state_buffer){.data = roles[k].data, .n = p->n[i], .t = roles[k].t, .device = s->m->compute};
             snprintf(b[n++].name, sizeof b->name, "%s.%s", roles[k].role, oc_part_names[i]);
         }
     }
@@ -285,7 +280,7 @@ static void close_stage(oc_stage_run *s) {
     oc_mixture_close(&s->mixture);
     oc_optimizer_close(&s->optimizer);
     for (int i = 0; i < OC_PART_COUNT; i++) {
-        oc_free(s->ema[i]);
+        if (s->ema[i]) s->m->compute->ops.device_free(s->m->compute, s->ema[i]);
         s->ema[i] = NULL;
     }
     s->loader = NULL;

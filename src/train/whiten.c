@@ -128,7 +128,6 @@ static void to_covariance(oc_whitening *w) {
 
 static void set_embedding(oc_vlm *m, const oc_whitening *mean, const double *vector, const double *value) {
     const int row = oc_params_find(&m->params, "vision_tower.embeddings.patch_embedding.weight");
-    float *w = oc_params_weight(&m->params, row), *bias = oc_params_weight(&m->params, row + 1);
     const int n = mean->n, channels = OC_MIN(m->cfg.vision.hidden, n);
     double floor = 1e-12;
     for (int i = 0; i < n; i++) floor += FLOOR * OC_MAX(value[i], 0) / n;
@@ -136,10 +135,10 @@ static void set_embedding(oc_vlm *m, const oc_whitening *mean, const double *vec
         double scale = DEVIATION / sqrt(OC_MAX(value[i], 0) + floor), b = 0;
         for (int j = 0; j < n; j++) {
             double x = scale * vector[(size_t)i * (size_t)n + (size_t)j];
-            w[(size_t)i * (size_t)n + (size_t)j] = (float)x;
+            oc_params_write(&m->params, row, (size_t)i * (size_t)n + (size_t)j, &(float){(float)x}, 1);
             b -= x * mean->sum[j];
         }
-        bias[i] = (float)b;
+        oc_params_write(&m->params, row + 1, (size_t)i, &(float){(float)b}, 1);
     }
 }
 

@@ -270,7 +270,7 @@ static void gather(ctx *x) {
     void *dx = normal(x, ROWS * C, 1.0), *before = copy_of(dx, ROWS * C, x->t);
     x->c->ops.gather_rows(x->c, y, in, row, N, C, x->t);
     check_forward(x, "gather_rows", &p, y, x->t);
-    x->c->ops.scatter_rows(x->c, dx, dy, row, N, C, true, x->t);
+    x->c->ops.scatter_rows(x->c, dx, dy, C, row, N, C, true, x->t);
     check_gradient(x, "scatter_rows", &p, 0, dy, x->t, dx, x->t, before);
 }
 

@@ -294,16 +294,22 @@ static void check_rows(ctx *x, int N, int C) {
     x->ref->ops.gather_rows(x->ref, y_ref, from, maybe, N, C, x->t);
     identical(x, "gather_rows", y, y_ref, n, x->t);
 
+    const int ld = C + 3; /* rows of x with a gap between them */
+    const void *wide = normal(x, span(N, C, ld), 1.0);
     void *to = normal(x, nv, 1.0), *to_ref = copy_of(to, nv, x->t);
-    x->c->ops.scatter_rows(x->c, to, y, maybe, N, C, true, x->t);
-    x->ref->ops.scatter_rows(x->ref, to_ref, y, maybe, N, C, true, x->t);
+    x->c->ops.scatter_rows(x->c, to, wide, ld, maybe, N, C, true, x->t);
+    x->ref->ops.scatter_rows(x->ref, to_ref, wide, ld, maybe, N, C, true, x->t);
     identical(x, "scatter_rows, accumulating", to, to_ref, nv, x->t);
     int count = OC_MIN(N, V);
     for (int i = 0; i < count; i++)
         maybe[i] = i % 3 == 1 ? -1 : (i * 5 + 2) % V; /* 5 and 23 are coprime: distinct */
-    x->c->ops.scatter_rows(x->c, to, y, maybe, count, C, false, x->t);
-    x->ref->ops.scatter_rows(x->ref, to_ref, y, maybe, count, C, false, x->t);
+    x->c->ops.scatter_rows(x->c, to, wide, ld, maybe, count, C, false, x->t);
+    x->ref->ops.scatter_rows(x->ref, to_ref, wide, ld, maybe, count, C, false, x->t);
     identical(x, "scatter_rows", to, to_ref, nv, x->t);
+    for (int i = 0; i < count; i++)
+        if (maybe[i] >= 0)
+            assert_memory_equal((char *)to + (size_t)maybe[i] * (size_t)C * oc_dtype_size(x->t),
+                                (const char *)wide + (size_t)i * (size_t)ld * oc_dtype_size(x->t), (size_t)C * oc_dtype_size(x->t));
     release_all();
 }
 
@@ -489,7 +495,7 @@ static void no_rows(ctx *x) {
                              .t = x->t};
     ops->attention_fwd(x->c, a, f, in, in, in, &at);
     ops->attention_bwd(x->c, a, a, a, in, in, f, in, in, in, &at);
-    ops->attention_decode(x->c, a, in, &in, &in, none, 0, &at);
+    ops->attention_decode(x->c, a, in, in, in, none, none, 0, &at);
     ops->layernorm_fwd(x->c, a, f, f, a, in, w, w, 0, C, 1e-6f, x->t);
     ops->layernorm_bwd(x->c, a, f, f, in, in, w, w, w, 0, C, x->t);
     ops->rmsnorm_fwd(x->c, a, f, a, in, w, 0, C, 1e-6f, x->t);
@@ -504,8 +510,8 @@ static void no_rows(ctx *x) {
     ops->embedding_fwd(x->c, a, none, w, OC_F32, 0, C, x->t);
     ops->embedding_bwd(x->c, f, none, in, 0, C, 8, x->t);
     ops->gather_rows(x->c, a, in, none, 0, C, x->t);
-    ops->scatter_rows(x->c, a, in, none, 0, C, true, x->t);
-    ops->scatter_rows(x->c, a, in, none, 0, C, false, x->t);
+    ops->scatter_rows(x->c, a, in, C, none, 0, C, true, x->t);
+    ops->scatter_rows(x->c, a, in, C, none, 0, C, false, x->t);
     ops->patchify(x->c, a, w, 0, 28, 14, x->t);
     ops->position_add_fwd(x->c, a, w, 0, 4, C, x->t);
     ops->position_add_bwd(x->c, f, in, 0, 4, C, x->t);

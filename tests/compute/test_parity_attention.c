@@ -219,18 +219,20 @@ static void check_decode(ctx *x, int NKV, int group, int HS, int pad) {
     enum { B = OC_COUNT(len) };
     int NH = NKV * group, width = NH * HS, ld = width + pad;
     snprintf(x->shape, sizeof x->shape, "heads %d/%d of %d, strides +%d", NH, NKV, HS, pad);
-    const void *keys[B], *values[B];
-    for (int b = 0; b < B; b++) {
-        keys[b] = normal(x, (size_t)len[b] * (size_t)(NKV * HS), 1.5);
-        values[b] = normal(x, (size_t)len[b] * (size_t)(NKV * HS), 1.0);
+    int32_t first[B], rows = 3; /* sequences do not begin at row 0, and lie in reverse order with room between them */
+    for (int b = B - 1; b >= 0; b--) {
+        first[b] = rows;
+        rows += len[b] + b;
     }
+    const void *keys = normal(x, (size_t)rows * (size_t)(NKV * HS), 1.5);
+    const void *values = normal(x, (size_t)rows * (size_t)(NKV * HS), 1.0);
     const oc_attention a = {
         .NH = NH, .NKV = NKV, .HS = HS, .ldq = ld, .ldo = ld, .t = x->t, .scale = 1.0f / sqrtf((float)HS)};
     const void *q = normal(x, span(B, width, ld), 1.0);
     void *o = normal(x, span(B, width, ld), 1.0), *o_ref = copy_of(o, span(B, width, ld), x->t);
     for (int count = 1; count <= B; count += B - 1) {
-        x->ref->ops.attention_decode(x->ref, o_ref, q, keys, values, len, count, &a);
-        x->c->ops.attention_decode(x->c, o, q, keys, values, len, count, &a);
+        x->ref->ops.attention_decode(x->ref, o_ref, q, keys, values, first, len, count, &a);
+        x->c->ops.attention_decode(x->c, o, q, keys, values, first, len, count, &a);
         same(x, "attention_decode", o, o_ref, count, width, ld, x->t, tolerance(x->t), 0.1);
     }
     release_all();

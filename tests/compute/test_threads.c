@@ -75,10 +75,10 @@ static void run_attention(ctx *x, results *out) {
          *dk = result(x, out, "attention_bwd dk", N * KW, x->t);
     ops->attention_bwd(x->c, dq, dk, result(x, out, "attention_bwd dv", N * KW, x->t), dO, o, lse, q, k, v,
                        &a);
-    const void *keys[3] = {k, k, k}, *values[3] = {v, v, v};
-    ops->attention_decode(x->c, result(x, out, "attention_decode", 3 * QW, x->t), q, keys, values, len, 3,
+    static const int32_t first[3] = {0};
+    ops->attention_decode(x->c, result(x, out, "attention_decode", 3 * QW, x->t), q, k, v, first, len, 3,
                           &a);
-    ops->attention_decode(x->c, result(x, out, "attention_decode of one", QW, x->t), q, keys, values, len, 1,
+    ops->attention_decode(x->c, result(x, out, "attention_decode of one", QW, x->t), q, k, v, first, len, 1,
                           &a);
 }
 
@@ -121,7 +121,7 @@ static void run_rest(ctx *x, results *out) {
     ops->convert(x->c, result(x, out, "convert", V * C, OC_BF16), OC_BF16, grad, OC_F32, V * C);
     ops->embedding_fwd(x->c, result(x, out, "embedding_fwd", n, x->t), id + 1, grad, OC_F32, 5, C, x->t);
     ops->embedding_bwd(x->c, result(x, out, "embedding_bwd", 6 * C, OC_F32), id, dy, N, C, 6, x->t);
-    ops->scatter_rows(x->c, result(x, out, "scatter_rows", 6 * C, x->t), dy, id, N, C, true, x->t);
+    ops->scatter_rows(x->c, result(x, out, "scatter_rows", 6 * C, x->t), dy, C, id, N, C, true, x->t);
     ops->position_add_fwd(x->c, result(x, out, "position_add_fwd", n, x->t), pos, N, 10, C, x->t);
     ops->position_add_bwd(x->c, result(x, out, "position_add_bwd", 10 * C, OC_F32), dy, N, 10, C, x->t);
     float *w = result(x, out, "adamw w", V * C, OC_F32), *m = result(x, out, "adamw m", V * C, OC_F32),

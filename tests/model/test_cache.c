@@ -43,7 +43,7 @@ static void open_fixture(fixture *f, oc_mask mask) {
     for (int i = 0; i < f->whole.N; i++) row[i] = i;
     small_ok(oc_vlm_reserve(&f->m, f->whole.N, 2, 3, f->whole.N, false, &err), &err);
     oc_vlm_logits(&f->m, f->want, oc_vlm_forward(&f->m, &f->whole, NULL, NULL), row, f->whole.N);
-    small_ok(oc_kv_cache_open(&f->kv, &cfg.text, SLOTS, 64, OC_F32, &err), &err);
+    small_ok(oc_kv_cache_open(&f->kv, f->m.compute, &cfg.text, SLOTS, 64, OC_F32, &err), &err);
 }
 
 static void close_fixture(fixture *f) {

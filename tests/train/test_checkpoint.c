@@ -26,8 +26,8 @@ static void open_fixture(fixture *f) {
     memset(f, 0, sizeof *f);
     small_folder(f->root);
     snprintf(f->dir, sizeof f->dir, "%s/checkpoint", f->root);
-    f->buffers[0] = (oc_state_buffer){"m.lm", f->a, N1, OC_F32};
-    f->buffers[1] = (oc_state_buffer){"w.heads", f->b, N2, OC_F32};
+    f->buffers[0] = (oc_state_buffer){"m.lm", f->a, N1, OC_F32, NULL};
+    f->buffers[1] = (oc_state_buffer){"w.heads", f->b, N2, OC_F32, NULL};
     f->pos = (oc_position){.stage = 2, .updates = 9, .skipped = 3, .samples = 1234567890123, .tokens = 5, .labels = 4, .data = {7, 21},
                            .seconds = 1.0 / 3, .total_seconds = 1e7 / 7, .seed = 2147483647};
     fill(f, 10);
@@ -42,7 +42,7 @@ static int64_t found_step(fixture *f) {
     char *found;
     oc_position pos;
     float a[N1], b[N2];
-    const oc_state_buffer into[2] = {{"m.lm", a, N1, OC_F32}, {"w.heads", b, N2, OC_F32}};
+    const oc_state_buffer into[2] = {{"m.lm", a, N1, OC_F32, NULL}, {"w.heads", b, N2, OC_F32, NULL}};
     small_ok(oc_checkpoint_find(f->dir, &found, &err), &err);
     if (!found) return -1;
     small_ok(oc_checkpoint_load_position(found, &pos, &err), &err);

@@ -5,19 +5,17 @@
 
 #include "compute/cpu/simd/attention.h"
 
-void oc_avx512bf16_attention_fwd(oc_compute *c, void *o, float *lse, const void *q, const void *k,
-                                 const void *v, const oc_attention *a) {
+void oc_avx512bf16_attention_fwd(oc_compute *c, void *o, float *lse, const void *q, const void *k, const void *v,
+                                 const oc_attention *a) {
     attention_fwd(c, o, lse, q, k, v, a);
 }
 
 void oc_avx512bf16_attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o,
-                                 const float *lse, const void *q, const void *k, const void *v,
-                                 const oc_attention *a) {
+                                 const float *lse, const void *q, const void *k, const void *v, const oc_attention *a) {
     attention_bwd(c, dq, dk, dv, dO, o, lse, q, k, v, a);
 }
 
-void oc_avx512bf16_attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache,
-                                    const void *const *vcache, const int32_t *len, int B,
-                                    const oc_attention *a) {
-    attention_decode(c, o, q, kcache, vcache, len, B, a);
+void oc_avx512bf16_attention_decode(oc_compute *c, void *o, const void *q, const void *k, const void *v,
+                                    const int32_t *first, const int32_t *len, int B, const oc_attention *a) {
+    attention_decode(c, o, q, k, v, first, len, B, a);
 }

@@ -20,21 +20,20 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
         oc_avx512_attention_fwd(c, o, lse, q, k, v, a);
 }
 
-static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o,
-                          const float *lse, const void *q, const void *k, const void *v,
-                          const oc_attention *a) {
+static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
+                          const void *q, const void *k, const void *v, const oc_attention *a) {
     if (a->t == OC_BF16)
         oc_avx512bf16_attention_bwd(c, dq, dk, dv, dO, o, lse, q, k, v, a);
     else
         oc_avx512_attention_bwd(c, dq, dk, dv, dO, o, lse, q, k, v, a);
 }
 
-static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache,
-                             const void *const *vcache, const int32_t *len, int B, const oc_attention *a) {
+static void attention_decode(oc_compute *c, void *o, const void *q, const void *k, const void *v, const int32_t *first,
+                             const int32_t *len, int B, const oc_attention *a) {
     if (a->t == OC_BF16)
-        oc_avx512bf16_attention_decode(c, o, q, kcache, vcache, len, B, a);
+        oc_avx512bf16_attention_decode(c, o, q, k, v, first, len, B, a);
     else
-        oc_avx512_attention_decode(c, o, q, kcache, vcache, len, B, a);
+        oc_avx512_attention_decode(c, o, q, k, v, first, len, B, a);
 }
 
 void oc_cpu_avx512bf16_fill(oc_ops *ops) {

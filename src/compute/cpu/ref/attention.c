@@ -47,8 +47,8 @@ static void store(void *y, size_t iy, const double *sum, double f, int n, oc_dty
 
 /* One query vector at q[iq] over `count` key rows starting at k[ik], v[ik], `stride` apart; o at io. Returns
  * lse. */
-static double attend(void *o, size_t io, const void *q, size_t iq, const void *k, const void *v, size_t ik,
-                     int stride, int count, const oc_attention *a) {
+static double attend(void *o, size_t io, const void *q, size_t iq, const void *k, const void *v, size_t ik, int stride,
+                     int count, const oc_attention *a) {
     double largest = -INFINITY, total = 0, sum[MAX_HS] = {0};
     for (size_t j = 0; j < (size_t)count; j++)
         largest = fmax(largest, (double)a->scale * dot(q, iq, k, ik + j * (size_t)stride, a->HS, a->t));
@@ -84,8 +84,7 @@ typedef struct inputs {
 } inputs;
 
 /* p_j and ds_j of query row i, head h, and key row j. */
-static void pair_gradient(double *p, double *ds, const inputs *in, const oc_attention *a, int i, int h,
-                          int j) {
+static void pair_gradient(double *p, double *ds, const inputs *in, const oc_attention *a, int i, int h, int j) {
     size_t iq = (size_t)i * (size_t)a->ldq + (size_t)h * (size_t)a->HS;
     size_t io = (size_t)i * (size_t)a->ldo + (size_t)h * (size_t)a->HS;
     size_t ik = (size_t)j * (size_t)a->ldkv + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS;
@@ -99,8 +98,7 @@ static void grad_q(void *dq, const inputs *in, const oc_attention *a, int i, int
     double sum[MAX_HS] = {0}, p, ds;
     for (int j = a->lo[i]; j < a->hi[i]; j++) {
         pair_gradient(&p, &ds, in, a, i, h, j);
-        axpy(sum, ds, in->k, (size_t)j * (size_t)a->ldkv + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS,
-             a->HS, a->t);
+        axpy(sum, ds, in->k, (size_t)j * (size_t)a->ldkv + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS, a->HS, a->t);
     }
     store(dq, (size_t)i * (size_t)a->ldq + (size_t)h * (size_t)a->HS, sum, (double)a->scale, a->HS, a->t);
 }
@@ -122,9 +120,8 @@ static void grad_kv(void *dk, void *dv, const inputs *in, const oc_attention *a,
     store(dv, at, sum_v, 1.0, a->HS, a->t);
 }
 
-static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o,
-                          const float *lse, const void *q, const void *k, const void *v,
-                          const oc_attention *a) {
+static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
+                          const void *q, const void *k, const void *v, const oc_attention *a) {
     inputs in = {.dO = dO, .o = o, .q = q, .k = k, .v = v, .lse = lse};
     in.D = oc_compute_scratch(c, -1, (size_t)a->N * (size_t)a->NH * sizeof *in.D);
     for (size_t i = 0; i < (size_t)a->N; i++)
@@ -139,15 +136,15 @@ static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const voi
     }
 }
 
-static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache,
-                             const void *const *vcache, const int32_t *len, int B, const oc_attention *a) {
+static void attention_decode(oc_compute *c, void *o, const void *q, const void *kcache, const void *vcache,
+                             const int32_t *first, const int32_t *len, int B, const oc_attention *a) {
 #pragma omp parallel for num_threads(c->threads)
     for (int b = 0; b < B; b++)
         for (int h = 0; h < a->NH; h++) {
             size_t iq = (size_t)b * (size_t)a->ldq + (size_t)h * (size_t)a->HS;
             size_t io = (size_t)b * (size_t)a->ldo + (size_t)h * (size_t)a->HS;
-            size_t ik = (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS;
-            attend(o, io, q, iq, kcache[b], vcache[b], ik, a->NKV * a->HS, len[b], a);
+            size_t ik = (size_t)first[b] * (size_t)(a->NKV * a->HS) + (size_t)(h / (a->NH / a->NKV)) * (size_t)a->HS;
+            attend(o, io, q, iq, kcache, vcache, ik, a->NKV * a->HS, len[b], a);
         }
 }
 

@@ -1,4 +1,5 @@
-/* AdamW (Loshchilov and Hutter, arXiv 1711.05101) and the sum of squares for the global norm. */
+/* AdamW (Loshchilov and Hutter, arXiv 1711.05101), the sum of squares for the global norm, averaged weights, and what is kept
+ * in bf16. */
 #include <math.h>
 
 #include "compute/cpu/cpu.h"
@@ -34,7 +35,43 @@ static double sum_squares(oc_compute *c, const float *x, size_t n) {
     return total;
 }
 
+static void average(oc_compute *c, float *restrict avg, const float *restrict w, size_t n, float keep, float add) {
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
+    for (size_t i = 0; i < n; i++) avg[i] = keep * avg[i] + add * w[i];
+}
+
+static void add_narrow(oc_compute *c, uint16_t *y, const float *x, size_t n) {
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
+    for (size_t i = 0; i < n; i++) y[i] = oc_f32_to_bf16(oc_bf16_to_f32(y[i]) + x[i]);
+}
+
+static void swap(oc_compute *c, float *restrict x, float *restrict y, size_t n) {
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
+    for (size_t i = 0; i < n; i++) {
+        float t = x[i];
+        x[i] = y[i];
+        y[i] = t;
+    }
+}
+
+/* A number for each element of each key (the finalizer of MurmurHash3, Appleby 2011). */
+static uint32_t random_at(uint64_t key, size_t i) {
+    uint64_t z = key ^ (uint64_t)i * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 33) * 0xff51afd7ed558ccdu;
+    z = (z ^ z >> 33) * 0xc4ceb9fe1a85ec53u;
+    return (uint32_t)(z >> 32);
+}
+
+static void round_random(oc_compute *c, uint16_t *y, const float *x, size_t n, uint64_t key, size_t first) {
+#pragma omp parallel for num_threads(oc_cpu_team(c, n))
+    for (size_t i = 0; i < n; i++) y[i] = oc_round_stochastic(x[i], random_at(key, first + i));
+}
+
 void oc_ref_fill_optimizer(oc_ops *ops) {
     ops->adamw = adamw;
     ops->sum_squares = sum_squares;
+    ops->average = average;
+    ops->swap = swap;
+    ops->add_narrow = add_narrow;
+    ops->round_random = round_random;
 }

@@ -4,6 +4,7 @@
 
 void oc_cpu_ref_fill(oc_ops *ops) {
     ops->name = "ref";
+    oc_ref_fill_memory(ops);
     oc_ref_fill_linear(ops);
     oc_ref_fill_xent(ops);
     oc_ref_fill_attention(ops);

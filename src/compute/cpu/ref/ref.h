@@ -29,6 +29,7 @@ static inline const oc_matrix_desc *oc_ref_matrix(const oc_matrix *w) { return (
 float oc_ref_weight(const oc_matrix_desc *w, size_t i); /* element i, as the product sees it */
 
 /* Each puts its group into the table; oc_cpu_ref_fill (cpu.h) calls all. */
+void oc_ref_fill_memory(oc_ops *ops);
 void oc_ref_fill_linear(oc_ops *ops);
 void oc_ref_fill_xent(oc_ops *ops);
 void oc_ref_fill_attention(oc_ops *ops);

@@ -134,9 +134,7 @@ OC_INLINE void mul_columns(const product *p, size_t v0, const int nv, mul_how ho
 
 OC_INLINE void mul_any(const product *p, mul_how how, const float *factor) {
     for (size_t v = 0; v < p->nv;) {
-        size_t left = p->nv - v, now = left <= MAX_GROUP       ? left
-                                       : left == MAX_GROUP + 1 ? MAX_GROUP - 1
-                                                               : MAX_GROUP;
+        size_t left = p->nv - v, now = left <= MAX_GROUP ? left : left == MAX_GROUP + 1 ? MAX_GROUP - 1 : MAX_GROUP;
         switch (now) { /* no lone vector after a full group: one vector is too little to hide the latency */
         case 1:
             mul_columns(p, v, 1, how, factor);
@@ -164,8 +162,7 @@ static void mul_scale(const product *p, const float *factor) {
 /* ---- Lanes ------------------------------------------------------------------------------------ */
 
 typedef struct lanes {
-    size_t n, nv,
-        ld; /* lanes in use, vectors that hold them, nv * VL: the row length of everything by lanes */
+    size_t n, nv, ld; /* lanes in use, vectors that hold them, nv * VL: the row length of everything by lanes */
     int32_t lo[LANES], hi[LANES]; /* past n: as lane n-1 */
     size_t row[LANES], head[LANES];
 } lanes;
@@ -185,8 +182,7 @@ static void set_lanes(lanes *l, const oc_attention *a, int32_t row, int32_t rows
 
 /* The lanes' heads in a tensor [rows][.. * HS] at stride ld. */
 static void lane_rows(const void *row[LANES], const lanes *l, const void *x, int ld, const oc_attention *a) {
-    for (size_t i = 0; i < l->n; i++)
-        row[i] = oc_at(x, l->row[i] * (size_t)ld + l->head[i] * (size_t)a->HS, a->t);
+    for (size_t i = 0; i < l->n; i++) row[i] = oc_at(x, l->row[i] * (size_t)ld + l->head[i] * (size_t)a->HS, a->t);
 }
 
 /* out [HS / PAIR][l->ld] words, zero past n. */
@@ -219,8 +215,7 @@ static size_t pack_rows(word *out, size_t width, const void *const *row, size_t 
 }
 
 /* Row of lane i = x^T [HS][l->ld] * factor[i], for every lane in use. */
-static void store_lanes(void *y, int ld, const lanes *l, const float *x, const float *factor,
-                        const oc_attention *a) {
+static void store_lanes(void *y, int ld, const lanes *l, const float *x, const float *factor, const oc_attention *a) {
     size_t HS = (size_t)a->HS;
     for (size_t l0 = 0; l0 < l->n; l0 += VL)
         for (size_t h = 0; h < HS; h += VL) {
@@ -234,8 +229,7 @@ static void store_lanes(void *y, int ld, const lanes *l, const float *x, const f
             v_transpose(t);
 #pragma GCC unroll 16
             for (size_t i = 0; i < VL; i++)
-                if (l0 + i < l->n)
-                    v_put(y, l->row[l0 + i] * (size_t)ld + l->head[l0 + i] * HS + h, k, t[i], a->t);
+                if (l0 + i < l->n) v_put(y, l->row[l0 + i] * (size_t)ld + l->head[l0 + i] * HS + h, k, t[i], a->t);
         }
 }
 
@@ -279,8 +273,8 @@ static plain_block joined_keys(const keys *x, size_t key, size_t n, word *joined
 OC_INLINE ahead next_keys(const keys *x, int32_t key, int32_t end, const oc_attention *a) {
     if (key >= end) return (ahead){0};
     size_t element = oc_dtype_size(a->t);
-    return (ahead){oc_at(x->base, (size_t)key * x->stride, a->t), x->stride * element,
-                   (size_t)a->HS * element, (size_t)OC_MIN(end - key, KEYS)};
+    return (ahead){oc_at(x->base, (size_t)key * x->stride, a->t), x->stride * element, (size_t)a->HS * element,
+                   (size_t)OC_MIN(end - key, KEYS)};
 }
 
 /* The lanes of a tile in a tensor [rows][heads * HS] at stride ld; t NULL: nothing. */
@@ -310,11 +304,10 @@ static void mask_scores(float *s, size_t key, size_t n, const lanes *l) {
 
 /* Queries under way: what the keys seen so far have left. */
 typedef struct queries {
-    word q[MAX_HS * LANES];  /* Q^T */
-    float o[MAX_HS * LANES]; /* O^T */
-    float top[LANES], total[LANES],
-        factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
-    bool fresh;        /* no keys yet: o is not set */
+    word q[MAX_HS * LANES];                        /* Q^T */
+    float o[MAX_HS * LANES];                       /* O^T */
+    float top[LANES], total[LANES], factor[LANES]; /* running maximum (raw), sum, and what the last block scales by */
+    bool fresh;                                    /* no keys yet: o is not set */
     lanes l;
 } queries;
 
@@ -330,8 +323,7 @@ static void start(queries *x, const void *q, const oc_attention *a) {
     const void *row[LANES];
     lane_rows(row, &x->l, q, a->ldq, a);
     pack_transposed(x->q, row, &x->l, a);
-    for (size_t v = 0; v < x->l.ld; v += VL)
-        v_store(x->top + v, v_set1(FLOOR)), v_store(x->total + v, v_zero());
+    for (size_t v = 0; v < x->l.ld; v += VL) v_store(x->top + v, v_set1(FLOOR)), v_store(x->total + v, v_zero());
     x->fresh = true;
 }
 
@@ -343,8 +335,7 @@ static void softmax_block(queries *x, word *p_out, const float *s_in, size_t n, 
         const float *s = s_in + v;
         vf before = v_load(x->top + v), m0 = before, m1 = before;
         size_t j = 0;
-        for (; j + 2 <= n; j += 2)
-            m0 = v_max(v_load(s + j * ld), m0), m1 = v_max(v_load(s + (j + 1) * ld), m1);
+        for (; j + 2 <= n; j += 2) m0 = v_max(v_load(s + j * ld), m0), m1 = v_max(v_load(s + (j + 1) * ld), m1);
         if (j < n) m0 = v_max(v_load(s + j * ld), m0);
         vf top = v_max(m0, m1), shift = v_zero() - top * cv, sum = v_zero();
         word *p = p_out + v;
@@ -370,8 +361,8 @@ static void softmax_block(queries *x, word *p_out, const float *s_in, size_t n, 
 }
 
 /* Queries x past keys [key, key + n), n <= KEYS; `masked`: not every lane sees all of them. */
-static void pass_keys(queries *x, fwd_scratch *f, const keys *K, const keys *V, int32_t key, int32_t n,
-                      bool masked, const oc_attention *a, const ahead next[2]) {
+static void pass_keys(queries *x, fwd_scratch *f, const keys *K, const keys *V, int32_t key, int32_t n, bool masked,
+                      const oc_attention *a, const ahead next[2]) {
     size_t HS = (size_t)a->HS, at = (size_t)key, count = (size_t)n, nv = x->l.nv, ld = x->l.ld;
     plain_block k = plain_keys(K, at, count, f->wide, a);
     mul_set(&(product){f->s, ld, count, k.a, k.row, sizeof(word), x->q, ld, HS / PAIR, nv, next[0]});
@@ -402,8 +393,7 @@ static void finish(queries *x, float *lse, const oc_attention *a) {
 
 /* A tile for one stack of heads; `next` will be read by the task after this one. */
 static void forward_tile(fwd_scratch *f, void *o, float *lse, const void *q, const keys *K, const keys *V,
-                         const oc_attention *a, const oc_attention_tile *t, int head0, int heads,
-                         const ahead *next) {
+                         const oc_attention *a, const oc_attention_tile *t, int head0, int heads, const ahead *next) {
     ahead first = next_keys(K, t->key0, t->key1, a);
     fetch(&first, 0, first.n);
     set_lanes(&f->tile.l, a, t->row, t->rows, head0, heads);
@@ -439,14 +429,12 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
     OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
     int stack = stack_of(a), stacks = a->NH / stack;
     oc_attention_plan plan;
-    oc_attention_plan_tiles(&plan, oc_compute_scratch(c, -1, oc_attention_plan_bytes(a->N)), a,
-                            LANES / stack);
+    oc_attention_plan_tiles(&plan, oc_compute_scratch(c, -1, oc_attention_plan_bytes(a->N)), a, LANES / stack);
     int tasks = stacks * plan.tiles;
     oc_compute_scratch_threads(c, sizeof(fwd_scratch));
 #pragma omp parallel for schedule(dynamic, chunk_of(c, tasks)) num_threads(oc_cpu_team(c, work_of(a)))
     for (int task = tasks - 1; task >= 0; task--) { /* causal tiles at the end have the most keys: first */
-        const oc_attention_tile *t = &plan.tile[task / stacks],
-                                *t2 = task > 0 ? &plan.tile[(task - 1) / stacks] : NULL;
+        const oc_attention_tile *t = &plan.tile[task / stacks], *t2 = task > 0 ? &plan.tile[(task - 1) / stacks] : NULL;
         int head0 = task % stacks * stack, kv = head0 / (a->NH / a->NKV);
         ahead next = next_lanes(q, a->ldq, t2, (task - 1) % stacks * stack, stack, a);
         keys K = head_keys(k, a, kv), V = head_keys(v, a, kv);
@@ -466,7 +454,7 @@ typedef struct bwd_scratch {
     float dq[MAX_HS * LANES];                             /* dQ^T */
     float s[KEYS * LANES], dp[KEYS * LANES];              /* S^T, dP^T */
     word p[KEYS * LANES], ds[KEYS * LANES];               /* P^T, dS^T for sums over lanes */
-    word ds_keys[KEYS * LANES]; /* dS^T for the sum over keys, in twos; floats need no copy */
+    word ds_keys[KEYS * LANES];                           /* dS^T for the sum over keys, in twos; floats need no copy */
     float wide[2][KEYS * MAX_HS];
     word joined[KEYS * MAX_HS / PAIR];         /* K in twos */
     float lse[LANES], D[LANES], factor[LANES]; /* lse in units of log2 */
@@ -507,9 +495,7 @@ static void load_tile(bwd_scratch *f, const bwd_args *x) {
         bool sees = i < l->n && l->lo[i] < l->hi[i];
         f->lse[i] = sees ? x->lse[l->row[i] * (size_t)a->NH + l->head[i]] * LOG2E : -FLOOR;
         vf D = v_zero();
-        if (sees)
-            V_EACH(j, k, 0, (size_t)a->HS,
-                   { D = v_fma(v_get(dO[i], j, k, a->t), v_get(o[i], j, k, a->t), D); });
+        if (sees) V_EACH(j, k, 0, (size_t)a->HS, { D = v_fma(v_get(dO[i], j, k, a->t), v_get(o[i], j, k, a->t), D); });
         f->D[i] = v_sum(D);
         f->factor[i] = a->scale;
     }
@@ -557,11 +543,10 @@ static void backward_tile(bwd_scratch *f, const bwd_args *x, place now, place th
     size_t nv = f->l.nv, ld = f->l.ld;
     memset(f->dq, 0, HS * ld * sizeof *f->dq);
     for (int32_t key = t->key0; key < t->key1; key += KEYS) {
-        size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS),
-               row = (size_t)(key - sums->key0) * width;
+        size_t at = (size_t)key, n = (size_t)OC_MIN(t->key1 - key, KEYS), row = (size_t)(key - sums->key0) * width;
         plain_block k = plain_keys(&K, at, n, f->wide[0], a);
-        mul_set(&(product){f->s, ld, n, k.a, k.row, sizeof(word), f->q, ld, HS / PAIR, nv,
-                           next_keys(&V, key, t->key1, a)});
+        mul_set(
+            &(product){f->s, ld, n, k.a, k.row, sizeof(word), f->q, ld, HS / PAIR, nv, next_keys(&V, key, t->key1, a)});
         plain_block v = plain_keys(&V, at, n, f->wide[1], a);
         ahead next[4] = {next_keys(&K, key + KEYS, t->key1, a)};
         if (key + KEYS >= t->key1) { /* the last block: the next tile, and where this one's gradient goes */
@@ -575,14 +560,13 @@ static void backward_tile(bwd_scratch *f, const bwd_args *x, place now, place th
         score_gradient(f, n, a->scale * LOG2E);
         size_t p_row = ld / PAIR * sizeof(word), hs = width / VL;
         const char *p = (const char *)f->p, *ds = (const char *)f->ds;
-        mul_add(&(product){sums->dv + row, width, n, p, p_row, sizeof(word), f->dO_rows, width, ld / PAIR, hs,
-                           next[1]});
-        mul_add(&(product){sums->dk + row, width, n, ds, p_row, sizeof(word), f->q_rows, width, ld / PAIR, hs,
-                           next[2]});
+        mul_add(
+            &(product){sums->dv + row, width, n, p, p_row, sizeof(word), f->dO_rows, width, ld / PAIR, hs, next[1]});
+        mul_add(
+            &(product){sums->dk + row, width, n, ds, p_row, sizeof(word), f->q_rows, width, ld / PAIR, hs, next[2]});
         plain_block kt = joined_keys(&K, at, n, f->joined, a);
         const word *ds_keys = PAIR == 1 ? f->ds : f->ds_keys;
-        mul_add(&(product){f->dq, ld, HS, kt.a, sizeof(word), kt.row, ds_keys, ld, (n + PAIR - 1) / PAIR, nv,
-                           next[3]});
+        mul_add(&(product){f->dq, ld, HS, kt.a, sizeof(word), kt.row, ds_keys, ld, (n + PAIR - 1) / PAIR, nv, next[3]});
     }
     store_lanes(x->dq, a->ldq, &f->l, f->dq, f->factor, a);
 }
@@ -605,8 +589,8 @@ static void backward_part(bwd_scratch *f, const bwd_args *x, const oc_attention_
 
 /* dk and dv of keys [begin, end) that a component owns: the sums of its parts in order, the first at `first`.
  */
-static void store_key_sums(const bwd_args *x, const oc_attention_component *c, int kv, int32_t begin,
-                           int32_t end, const float *dk, const float *dv) {
+static void store_key_sums(const bwd_args *x, const oc_attention_component *c, int kv, int32_t begin, int32_t end,
+                           const float *dk, const float *dv) {
     const oc_attention *a = x->a;
     for (int32_t key = begin; key < end; key++) {
         size_t to = (size_t)key * (size_t)a->ldkv + (size_t)kv * (size_t)a->HS;
@@ -616,8 +600,7 @@ static void store_key_sums(const bwd_args *x, const oc_attention_component *c, i
             for (int32_t j = c->part0; j < c->part1; j++) {
                 const oc_attention_part *p = &x->plan->part[j];
                 if (key < p->key0 || key >= p->key1) continue;
-                size_t at =
-                    (p->offset - x->plan->part[c->part0].offset + (size_t)(key - p->key0)) * x->width + i;
+                size_t at = (p->offset - x->plan->part[c->part0].offset + (size_t)(key - p->key0)) * x->width + i;
                 sum_k = sum_k + v_load(dk + at);
                 sum_v = sum_v + v_load(dv + at);
             }
@@ -682,14 +665,12 @@ static void backward_parts(oc_compute *c, const bwd_args *x, float *shared) {
     }
 }
 
-static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o,
-                          const float *lse, const void *q, const void *k, const void *v,
-                          const oc_attention *a) {
+static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
+                          const void *q, const void *k, const void *v, const oc_attention *a) {
     OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
     oc_attention_plan plan;
-    bwd_args x = {
-        dq,         dk, dv, dO, o, q, k, v, lse, a, &plan, ((size_t)a->HS + VL - 1) / VL * VL, a->NH / a->NKV,
-        stack_of(a)};
+    bwd_args x = {dq,         dk, dv, dO, o, q, k, v, lse, a, &plan, ((size_t)a->HS + VL - 1) / VL * VL, a->NH / a->NKV,
+                  stack_of(a)};
     size_t bytes = oc_attention_plan_bytes(a->N);
     for (size_t sums = 0;
          ;) { /* a second time when the plan says that sums are shared, now with room for them behind it */
@@ -762,9 +743,10 @@ static void join_chunks(void *o, const float *partial, size_t count, size_t step
 
 static int32_t chunks_of(int32_t len) { return (len + CHUNK - 1) / CHUNK; }
 
-static void attention_decode(oc_compute *c, void *o, const void *q, const void *const *kcache,
-                             const void *const *vcache, const int32_t *len, int B, const oc_attention *a) {
+static void attention_decode(oc_compute *c, void *o, const void *q, const void *kcache, const void *vcache,
+                             const int32_t *start, const int32_t *len, int B, const oc_attention *a) {
     OC_ASSERT(a->HS % 4 == 0 && a->HS <= MAX_HS && a->scale > 0);
+    const size_t width = (size_t)(a->NKV * a->HS);
     int stack = stack_of(a), tasks = 0, stacks = a->NH / stack;
     for (int b = 0; b < B; b++) tasks += chunks_of(len[b]);
     size_t step = (size_t)a->NH * partial_size(a);
@@ -784,11 +766,10 @@ static void attention_decode(oc_compute *c, void *o, const void *q, const void *
         oc_attention one = *a;
         one.N = 1, one.ldkv = a->NKV * a->HS, one.lo = &zero, one.hi = &len[b];
         int32_t begin = (task - first[b]) * CHUNK;
-        fwd_scratch *f =
-            oc_compute_scratch(c, omp_get_thread_num(), sizeof *f + (size_t)stacks * sizeof(queries));
+        fwd_scratch *f = oc_compute_scratch(c, omp_get_thread_num(), sizeof *f + (size_t)stacks * sizeof(queries));
         decode_chunk(f, (queries *)(void *)(f + 1), partial + (size_t)task * step,
-                     oc_at(q, (size_t)b * (size_t)a->ldq, a->t), kcache[b], vcache[b], begin,
-                     OC_MIN(begin + CHUNK, len[b]), stack, &one);
+                     oc_at(q, (size_t)b * (size_t)a->ldq, a->t), oc_at(kcache, (size_t)start[b] * width, a->t),
+                     oc_at(vcache, (size_t)start[b] * width, a->t), begin, OC_MIN(begin + CHUNK, len[b]), stack, &one);
     }
     for (int b = 0; b < B; b++)
         for (int h = 0; h < a->NH; h++)

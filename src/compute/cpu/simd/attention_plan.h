@@ -51,15 +51,14 @@ void oc_attention_plan_parts(oc_attention_plan *p, const oc_attention *a, int he
 
 /* ---- The kernels for each instruction set ----------------------------------------------------- */
 
-#define OC_ATTENTION_KERNELS(isa)                                                                            \
-    void oc_##isa##_attention_fwd(oc_compute *, void *o, float *lse, const void *q, const void *k,           \
-                                  const void *v, const oc_attention *a);                                     \
-    void oc_##isa##_attention_bwd(oc_compute *, void *dq, void *dk, void *dv, const void *dO, const void *o, \
-                                  const float *lse, const void *q, const void *k, const void *v,             \
-                                  const oc_attention *a);                                                    \
-    void oc_##isa##_attention_decode(oc_compute *, void *o, const void *q, const void *const *kcache,        \
-                                     const void *const *vcache, const int32_t *len, int B,                   \
-                                     const oc_attention *a)
+#define OC_ATTENTION_KERNELS(isa)                                                                                      \
+    void oc_##isa##_attention_fwd(oc_compute *, void *o, float *lse, const void *q, const void *k, const void *v,      \
+                                  const oc_attention *a);                                                              \
+    void oc_##isa##_attention_bwd(oc_compute *, void *dq, void *dk, void *dv, const void *dO, const void *o,           \
+                                  const float *lse, const void *q, const void *k, const void *v,                       \
+                                  const oc_attention *a);                                                              \
+    void oc_##isa##_attention_decode(oc_compute *, void *o, const void *q, const void *k, const void *v,               \
+                                     const int32_t *first, const int32_t *len, int B, const oc_attention *a)
 
 OC_ATTENTION_KERNELS(avx2);
 OC_ATTENTION_KERNELS(avx512);

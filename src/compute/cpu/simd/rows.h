@@ -47,18 +47,17 @@ OC_INLINE void rope_rows(const rope_args *p, oc_range r, oc_dtype t) {
     }
 }
 
-static void rope(oc_compute *c, void *x, int ldx, const int32_t *position, const float *table, int N,
-                 int heads, int HS, int sign, oc_dtype t) {
+static void rope(oc_compute *c, void *x, int ldx, const int32_t *position, const float *table, int N, int heads, int HS,
+                 int sign, oc_dtype t) {
     OC_ASSERT(HS % 2 == 0 && HS / 2 <= ROPE_MAX_HALF);
     rope_args a = {x, (size_t)ldx, position, table, (size_t)heads, (size_t)HS / 2, (float)sign};
-    OC_SPLIT(c, r, (size_t)N, 1, (size_t)N * (size_t)heads * (size_t)HS,
-             { OC_BY_TYPE(t, rope_rows, &a, r); });
+    OC_SPLIT(c, r, (size_t)N, 1, (size_t)N * (size_t)heads * (size_t)HS, { OC_BY_TYPE(t, rope_rows, &a, r); });
 }
 
 /* ---- Embedding -------------------------------------------------------------------------------- */
 
-static void embedding_fwd(oc_compute *c, void *y, const int32_t *id, const void *table, oc_dtype table_t,
-                          int N, int C, oc_dtype t) {
+static void embedding_fwd(oc_compute *c, void *y, const int32_t *id, const void *table, oc_dtype table_t, int N, int C,
+                          oc_dtype t) {
     size_t w = (size_t)C;
     OC_SPLIT(c, r, (size_t)N, 1, (size_t)N * w, {
         for (size_t n = r.begin; n < r.end; n++)
@@ -66,21 +65,21 @@ static void embedding_fwd(oc_compute *c, void *y, const int32_t *id, const void 
     });
 }
 
-/* y[row[n]][r) += x[n][r), ascending n, rows < 0 skipped. */
-OC_INLINE void add_to_rows(void *y, oc_dtype ty, const int32_t *row, const void *x, size_t N, size_t C,
+/* y[row[n]][r) += x[n][r), ascending n, rows < 0 skipped; rows of y are C wide, those of x ldx apart. */
+OC_INLINE void add_to_rows(void *y, oc_dtype ty, const int32_t *row, const void *x, size_t ldx, size_t N, size_t C,
                            oc_range r, oc_dtype t) {
     if (r.begin == r.end) return;
     for (size_t n = 0; n < N; n++)
         if (row[n] >= 0)
-            add_span(oc_at_mut(y, (size_t)row[n] * C + r.begin, ty), ty, oc_at(x, n * C + r.begin, t), t,
+            add_span(oc_at_mut(y, (size_t)row[n] * C + r.begin, ty), ty, oc_at(x, n * ldx + r.begin, t), t,
                      r.end - r.begin);
 }
 
-static void embedding_bwd(oc_compute *c, float *dtable, const int32_t *id, const void *dy, int N, int C,
-                          int V, oc_dtype t) {
+static void embedding_bwd(oc_compute *c, float *dtable, const int32_t *id, const void *dy, int N, int C, int V,
+                          oc_dtype t) {
     OC_UNUSED(V);
     OC_SPLIT(c, r, (size_t)C, 16, (size_t)N * (size_t)C,
-             { OC_BY_TYPE(t, add_to_rows, dtable, OC_F32, id, dy, (size_t)N, (size_t)C, r); });
+             { OC_BY_TYPE(t, add_to_rows, dtable, OC_F32, id, dy, (size_t)C, (size_t)N, (size_t)C, r); });
 }
 
 /* ---- Gather and scatter ----------------------------------------------------------------------- */
@@ -97,21 +96,21 @@ static void gather_rows(oc_compute *c, void *y, const void *x, const int32_t *ro
     });
 }
 
-static void scatter_rows(oc_compute *c, void *y, const void *x, const int32_t *row, int N, int C,
+static void scatter_rows(oc_compute *c, void *y, const void *x, int ldx, const int32_t *row, int N, int C,
                          bool accumulate, oc_dtype t) {
-    size_t w = (size_t)C, bytes = w * oc_dtype_size(t);
+    size_t w = (size_t)C, bytes = w * oc_dtype_size(t), stride = (size_t)ldx * oc_dtype_size(t);
     if (accumulate) {
         OC_SPLIT(c, r, w, 16, (size_t)N * w, {
             if (t == OC_BF16)
-                add_to_rows(y, OC_BF16, row, x, (size_t)N, w, r, OC_BF16);
+                add_to_rows(y, OC_BF16, row, x, (size_t)ldx, (size_t)N, w, r, OC_BF16);
             else
-                add_to_rows(y, OC_F32, row, x, (size_t)N, w, r, OC_F32);
+                add_to_rows(y, OC_F32, row, x, (size_t)ldx, (size_t)N, w, r, OC_F32);
         });
         return;
     }
     OC_SPLIT(c, r, (size_t)N, 1, (size_t)N * w, {
         for (size_t n = r.begin; n < r.end; n++)
-            if (row[n] >= 0) memcpy((char *)y + (size_t)row[n] * bytes, (const char *)x + n * bytes, bytes);
+            if (row[n] >= 0) memcpy((char *)y + (size_t)row[n] * bytes, (const char *)x + n * stride, bytes);
     });
 }
 
@@ -143,8 +142,7 @@ static void position_add_fwd(oc_compute *c, void *x, const float *pos, int N, in
 }
 
 /* Each thread owns positions and adds their rows in ascending n. */
-OC_INLINE void position_sum_rows(float *dpos, const void *dx, size_t N, size_t P, size_t C, oc_range r,
-                                 oc_dtype t) {
+OC_INLINE void position_sum_rows(float *dpos, const void *dx, size_t N, size_t P, size_t C, oc_range r, oc_dtype t) {
     for (size_t p = r.begin; p < r.end; p++)
         for (size_t n = p; n < N; n += P) add_span(dpos + p * C, OC_F32, oc_at(dx, n * C, t), t, C);
 }
@@ -163,16 +161,14 @@ static void merge_fwd(oc_compute *c, void *y, const void *x, int I, int G, int s
         for (size_t n = r.begin; n < r.end; n++) {
             size_t first = (n / (coarse * coarse) * g + n / coarse % coarse * q) * g + n % coarse * q;
             for (size_t line = 0; line < q; line++)
-                memcpy((char *)y + (n * q + line) * q * bytes, (const char *)x + (first + line * g) * bytes,
-                       q * bytes);
+                memcpy((char *)y + (n * q + line) * q * bytes, (const char *)x + (first + line * g) * bytes, q * bytes);
         }
     });
 }
 
 /* Fine row n asks which merged row holds it; those outside of every block get zero. */
 static void merge_bwd(oc_compute *c, void *dx, const void *dy, int I, int G, int s, int C, oc_dtype t) {
-    size_t g = (size_t)G, q = (size_t)s, coarse = g / q, N = (size_t)I * g * g,
-           bytes = (size_t)C * oc_dtype_size(t);
+    size_t g = (size_t)G, q = (size_t)s, coarse = g / q, N = (size_t)I * g * g, bytes = (size_t)C * oc_dtype_size(t);
     OC_SPLIT(c, r, N, 1, N * (size_t)C, {
         for (size_t n = r.begin; n < r.end; n++) {
             size_t image = n / (g * g);
