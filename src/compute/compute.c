@@ -151,7 +151,7 @@ oc_status oc_compute_alloc_for(oc_compute *c, void *out, size_t bytes, const cha
                    (double)bytes / (1 << 20), what);
 }
 
-size_t oc_compute_scratch_bytes(const oc_compute *c) {
+static size_t cpu_scratch_bytes(const oc_compute *c) {
     const scratch_block *b = c->scratch;
     size_t sum = 0;
     for (int i = 0; i <= c->threads; i++) sum += b[i].bytes;
@@ -195,6 +195,18 @@ oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_e
 
 void oc_cpu_use_threads(const oc_compute *c) { omp_set_num_threads(c->threads); }
 
+static void cpu_close(oc_compute *c) {
+    oc_cpu *cpu = oc_cpu_of(c);
+    if (cpu->gemm_close) cpu->gemm_close(c);
+    scratch_block *scratch = c->scratch;
+    for (int i = 0; i <= c->threads; i++) oc_free(scratch[i].p);
+    oc_free(scratch);
+    oc_free(cpu);
+    oc_free(c);
+}
+
+static const char *cpu_describe(const oc_compute *c) { return oc_cpu_of(c)->describe; }
+
 /* ---- Opening and closing ------------------------------------------------------------------------------- */
 
 oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_error *err) {
@@ -225,6 +237,10 @@ oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_er
     c->scratch = scratch;
     cpu->features = f;
     fill(&c->ops, l, &f);
+    c->ops.native_bf16 = f.avx512_bf16;
+    c->ops.close = cpu_close;
+    c->ops.scratch_bytes = cpu_scratch_bytes;
+    c->ops.describe = cpu_describe;
     snprintf(cpu->describe, sizeof cpu->describe, "%s (%s), %d thread%s", c->ops.name, level_text[l].instructions,
              threads, threads == 1 ? "" : "s");
     *out = c;
@@ -234,18 +250,12 @@ oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_er
 void oc_compute_close(oc_compute *c) {
     if (!c) return;
     oc_profile_stop(c);
-    oc_cpu *cpu = oc_cpu_of(c);
-    if (cpu->gemm_close) cpu->gemm_close(c);
-    scratch_block *scratch = c->scratch;
-    for (int i = 0; i <= c->threads; i++) oc_free(scratch[i].p);
-    oc_free(scratch);
-    oc_free(cpu);
-    oc_free(c);
+    c->ops.close(c);
 }
 
-bool oc_compute_has_native_bf16(const oc_compute *c) { return oc_cpu_of(c)->features.avx512_bf16; }
-
-const char *oc_compute_describe(const oc_compute *c) { return oc_cpu_of(c)->describe; }
+size_t oc_compute_scratch_bytes(const oc_compute *c) { return c->ops.scratch_bytes(c); }
+bool oc_compute_has_native_bf16(const oc_compute *c) { return c->ops.native_bf16; }
+const char *oc_compute_describe(const oc_compute *c) { return c->ops.describe(c); }
 
 /* ---- The table of rotary positions --------------------------------------------------------------------- */
 

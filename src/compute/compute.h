@@ -73,7 +73,11 @@ typedef struct oc_attention {
 } oc_attention;
 
 typedef struct oc_ops {
-    const char *name; /* "ref", "avx2", "avx512", "avx512_bf16", "amx", "cuda" */
+    const char *name;                            /* "ref", "avx2", "avx512", "avx512_bf16", "amx", "cuda" */
+    bool native_bf16;                            /* multiplies bf16 in hardware */
+    void (*close)(oc_compute *);                 /* frees the backend and the oc_compute itself */
+    size_t (*scratch_bytes)(const oc_compute *); /* oc_compute_scratch_bytes */
+    const char *(*describe)(const oc_compute *); /* oc_compute_describe */
 
     /* -- Memory of the device. -- */
     bool host_memory; /* it is ordinary memory: callers may read and write it, and pass their own to operations */

@@ -15,6 +15,9 @@
 
 #include "base/rng.h"
 #include "compute/cpu/cpu.h"
+#ifdef OC_TEST_CUDA
+#include "compute/cuda/cuda.h"
+#endif
 
 /* One case: a backend under test, the reference, a dtype, and a text that says which shape is running. */
 typedef struct ctx {
@@ -144,10 +147,27 @@ static inline double tolerance(oc_dtype t) { return t == OC_F32 ? TOL_F32 : TOL_
 static inline oc_compute *open_backend(const char *name, int threads) {
     oc_error err = {0};
     oc_compute *c = NULL;
+#ifdef OC_TEST_CUDA /* compute/cuda, which oc_compute_open does not offer, in its emulation (tests/cuda) */
+    if (!strcmp(name, "cuda")) {
+        if (oc_cuda_open(&c, 0, &err) != OC_OK) fail_msg("%s", err.msg);
+        return c;
+    }
+#endif
     if (oc_compute_open(&c, &(oc_compute_options){.threads = threads, .backend = name}, &err) != OC_OK)
         fail_msg("%s: %s", name, err.msg);
     return c;
 }
+
+/* Of n cases as many as there is time for. */
+#ifdef OC_TEST_CUDA
+#define CASES(n) (((n) + 31) / 32)
+#define MOST_ROWS 65
+#define HEAD_STEP 20 /* of head sizes from 8 to 128 */
+#else
+#define CASES(n) (n)
+#define MOST_ROWS 200
+#define HEAD_STEP 4
+#endif
 
 /* Runs fn for every backend of this processor in f32 and bf16; from first = 1 the reference itself is left
  * out. On one thread: that more give the same bits is test_threads' affair, and waiting threads take time from
@@ -155,6 +175,9 @@ static inline oc_compute *open_backend(const char *name, int threads) {
 static inline void each_backend(int first, void (*fn)(ctx *)) {
     const char *name[16];
     int count = oc_compute_backends(name, 16);
+#ifdef OC_TEST_CUDA
+    name[first = 0] = "cuda", count = 1;
+#endif
     for (int i = first; i < count; i++)
         for (oc_dtype t = OC_F32; t <= OC_BF16; t++) {
             oc_compute *c = open_backend(name[i], 1), *ref = open_backend("ref", 1);

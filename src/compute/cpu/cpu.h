@@ -13,7 +13,7 @@
 #ifndef OC_COMPUTE_CPU_CPU_H
 #define OC_COMPUTE_CPU_CPU_H
 
-#include "compute/compute.h"
+#include "compute/backend.h"
 
 /* What a table may use: what the processor has, what the operating system saves, and what the backend
  * allows. */
@@ -29,8 +29,8 @@ oc_cpu_features oc_cpu_detect(void);
 /* Kept in oc_compute.backend by every CPU table. */
 typedef struct oc_cpu {
     oc_cpu_features features; /* as allowed by the backend that was opened */
-    void *gemm; /* of cpu/gemm: engine, stream, caches of primitives; made at first use, NULL before */
-    void (*gemm_close)(oc_compute *); /* set by cpu/gemm together with gemm; oc_compute_close calls it */
+    void *gemm;               /* of cpu/gemm: engine, stream, caches of primitives; made at first use, NULL before */
+    void (*gemm_close)(oc_compute *);         /* set by cpu/gemm together with gemm; oc_compute_close calls it */
     size_t (*gemm_bytes)(const oc_compute *); /* ... and tells what its buffers hold */
     char describe[128];
 } oc_cpu;
@@ -44,9 +44,7 @@ void oc_cpu_use_threads(const oc_compute *c);
 /* The number of threads for a loop over `work` elements (or multiplications): one where starting the others
  * would take longer than the loop. Loops split by index, so the results are the same. */
 enum { OC_CPU_LARGE = 1 << 14 };
-static inline int oc_cpu_team(const oc_compute *c, size_t work) {
-    return work < OC_CPU_LARGE ? 1 : c->threads;
-}
+static inline int oc_cpu_team(const oc_compute *c, size_t work) { return work < OC_CPU_LARGE ? 1 : c->threads; }
 
 /* Scratch memory of one thread (omp_get_thread_num() inside of a parallel region of c->threads threads) or,
  * with thread = -1, of the call as a whole (outside of parallel regions only). 64-byte aligned, not cleared,
@@ -56,10 +54,6 @@ static inline int oc_cpu_team(const oc_compute *c, size_t work) {
  * (below); inside of one it aborts, so what a region asks for is made ready before: */
 void *oc_compute_scratch(oc_compute *c, int thread, size_t bytes);
 void oc_compute_scratch_threads(oc_compute *c, size_t bytes); /* at least so much for every thread */
-
-/* Memory for `bytes` could not be had: leaves the kernel for the oc_compute_try that is running, or aborts without
- * one. Outside of parallel regions; the kernel owns nothing that would be lost. */
-_Noreturn void oc_compute_give_up(oc_compute *c, size_t bytes);
 
 /* The backends that this processor can run, slowest first ("ref" always). Returns their number, writes at
  * most max. */
