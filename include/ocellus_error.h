@@ -10,7 +10,8 @@ typedef enum {
     OC_ERR_ARG,         /* a setting is wrong; the message names it and what is allowed */
     OC_ERR_UNSUPPORTED, /* valid, but not something this program does */
     OC_ERR_INTERRUPTED, /* SIGINT or SIGTERM; state has been saved */
-    OC_ERR_DIVERGED     /* training produced NaN or Inf too often */
+    OC_ERR_DIVERGED,    /* training produced NaN or Inf too often */
+    OC_ERR_DEVICE       /* a GPU or its driver failed */
 } oc_status;
 
 /* Filled by the call that failed. One line: what was found, where (file, position), what was wanted, what to try. */

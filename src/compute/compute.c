@@ -161,33 +161,40 @@ static size_t cpu_scratch_bytes(const oc_compute *c) {
 
 /* ---- Giving up ----------------------------------------------------------------------------------------- */
 
-/* Kernels return nothing and are called many layers above whoever can act on an error, so the one thing that can go
- * wrong in them, memory for scratch, leaves by a long jump. Nobody in between owns anything: models and kernels take
+/* Kernels return nothing and are called many layers above whoever can act on an error, so what can go wrong in them,
+ * memory for scratch or an error of a device, leaves by a long jump. Nobody in between owns anything: models and kernels take
  * their memory from arenas and from blocks that oc_compute keeps. */
 struct oc_compute_try {
     jmp_buf back;
-    size_t bytes;
+    oc_status st;
+    oc_error err;
 };
 
 _Noreturn void oc_compute_give_up(oc_compute *c, size_t bytes) {
     OC_ASSERT(c->trying != NULL); /* memory for a kernel ran out, and the caller did not use oc_compute_try */
-    c->trying->bytes = bytes;
+    c->trying->st =
+        oc_fail(&c->trying->err, OC_ERR_NOMEM,
+                "out of memory: %.1f MiB for the scratch of a kernel; close other programs or choose a smaller batch, "
+                "micro-batch or model",
+                (double)bytes / (1 << 20));
+    longjmp(c->trying->back, 1);
+}
+
+_Noreturn void oc_compute_fail(oc_compute *c, const char *what, const char *why) {
+    OC_ASSERT(c->trying != NULL); /* an operation failed, and the caller did not use oc_compute_try */
+    c->trying->st = oc_fail(&c->trying->err, OC_ERR_DEVICE, "%s: %s", what, why);
     longjmp(c->trying->back, 1);
 }
 
 oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_error *err) {
-    struct oc_compute_try here = {.bytes = 0}, *outer = c->trying;
+    struct oc_compute_try here = {.st = OC_OK}, *outer = c->trying;
     oc_status st = OC_OK;
     c->trying = &here;
     if (setjmp(here.back) == 0)
         work(ctx);
     else {
         oc_profile_gave_up(c);
-        st = oc_fail(
-            err, OC_ERR_NOMEM,
-            "out of memory: %.1f MiB for the scratch of a kernel; close other programs or choose a smaller batch, "
-            "micro-batch or model",
-            (double)here.bytes / (1 << 20));
+        st = oc_fail(err, here.st, "%s", here.err.msg);
     }
     c->trying = outer;
     return st;

@@ -210,7 +210,7 @@ struct oc_compute {
 oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_error *err);
 void oc_compute_close(oc_compute *);
 /* Runs work(ctx), in which operations may be called. OC_ERR_NOMEM when one of them could not have the memory that it works
- * in: the rest of `work` was then not done, what operations should have written is undefined, and all handles are as good
+ * in, OC_ERR_DEVICE when its device failed: the rest of `work` was then not done, what operations should have written is undefined, and all handles are as good
  * as before. Outside of such a call that aborts. `work` must own nothing that would be lost when it does not return. */
 oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_error *err);
 /* Memory of the device, with an error that says how much was wanted and for what. *out: address of a pointer. Freed with

@@ -90,10 +90,42 @@ static void test_bf16(void **state) {
     check(OC_BF16, 0.03);
 }
 
+/* Whatever launch or wait fails, the step ends with an error, and the next one goes well. */
+static void test_a_failing_device(void **state) {
+    OC_UNUSED(state);
+    oc_compute *c;
+    oc_vlm m;
+    oc_batch b;
+    oc_loss loss, again;
+    const oc_config cfg = small_config();
+    small_ok(oc_cuda_open(&c, 0, &err), &err);
+    small_ok(oc_vlm_create(&m, c, &cfg, OC_F32, &err), &err);
+    oc_params_init(&m.params, 3, SMALL_ALL);
+    fill(&b, &cfg);
+    small_ok(oc_vlm_reserve(&m, b.N, b.n_images, b.n_blocks, b.n_labels, true, &err), &err);
+    small_ok(oc_vlm_try_loss(&loss, &m, &b, 0, &err), &err);
+    int failed = 0;
+    for (long n = 0;; n += 7) {
+        oc_emulated_failure_after = n;
+        const oc_status st = oc_vlm_try_loss(&again, &m, &b, 0, &err);
+        if (st == OC_OK) break; /* no so manieth launch */
+        assert_int_equal(st, OC_ERR_DEVICE);
+        assert_non_null(strstr(err.msg, "launch failure"));
+        failed++;
+    }
+    oc_emulated_failure_after = -1;
+    assert_true(failed > 3);
+    assert_true(again.sum == loss.sum);
+    oc_batch_close(&b);
+    oc_vlm_close(&m);
+    oc_compute_close(c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_float32),
         cmocka_unit_test(test_bf16),
+        cmocka_unit_test(test_a_failing_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,21 +3,18 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "compute/backend.h"
 #include "compute/cuda/kernels.h"
 
 /* ---- 1. Opening and memory ----------------------------------------------------------------------------------------- */
 
-void oc_cuda_check(cudaError_t e, const char *what) {
-    if (e == cudaSuccess) return;
-    fprintf(stderr, "ocellus: CUDA: %s: %s\n", what, cudaGetErrorString(e));
-    abort();
+static void check(oc_compute *c, cudaError_t e, const char *what) {
+    if (e != cudaSuccess) oc_compute_fail(c, what, cudaGetErrorString(e));
 }
 
 /* A launch that was refused is known at once; one that failed on the device at the next download. */
-static void launched(const char *what) { oc_cuda_check(cudaGetLastError(), what); }
+static void launched(oc_compute *c, const char *what) { check(c, cudaGetLastError(), what); }
 
 static cudaStream_t stream_of(const oc_compute *c) { return oc_cuda_of(c)->stream; }
 
@@ -32,26 +29,24 @@ static void *device_alloc(oc_compute *c, size_t bytes) {
 /* cudaFree waits for the device, so nothing that still runs loses its memory. */
 static void device_free(oc_compute *c, void *p) {
     OC_UNUSED(c);
-    if (p) oc_cuda_check(cudaFree(p), "free");
+    if (p) cudaFree(p); /* what it may report happened before, and the next download reports it too */
 }
 
 /* From pageable memory the call returns when the bytes have been taken. */
 static void upload(oc_compute *c, void *to, const void *from, size_t bytes) {
-    oc_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_of(c)), "upload");
+    check(c, cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream_of(c)), "upload");
 }
 
 static void download(oc_compute *c, void *to, const void *from, size_t bytes) {
-    oc_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_of(c)), "download");
-    oc_cuda_check(cudaStreamSynchronize(stream_of(c)), "download");
+    check(c, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream_of(c)), "download");
+    check(c, cudaStreamSynchronize(stream_of(c)), "download");
 }
 
 static void copy(oc_compute *c, void *to, const void *from, size_t bytes) {
-    oc_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(c)), "copy");
+    check(c, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_of(c)), "copy");
 }
 
-static void zero(oc_compute *c, void *x, size_t bytes) {
-    oc_cuda_check(cudaMemsetAsync(x, 0, bytes, stream_of(c)), "zero");
-}
+static void zero(oc_compute *c, void *x, size_t bytes) { check(c, cudaMemsetAsync(x, 0, bytes, stream_of(c)), "zero"); }
 
 void *oc_cuda_scratch(oc_compute *c, size_t bytes) {
     oc_cuda *cuda = oc_cuda_of(c);
@@ -135,7 +130,7 @@ static void linear_fwd(oc_compute *c, void *y, int ldy, const void *x, int ldx, 
     const bool plain = !e->bias && e->act == OC_ACT_NONE && !e->pre_act && !e->residual;
     const void *weight = weights(c, w);
     float *sum = plain ? NULL : oc_cuda_scratch(c, (size_t)N * (size_t)w->d.rows * sizeof *sum);
-    oc_cuda_multiply(oc_cuda_of(c), plain ? y : sum, x, weight,
+    oc_cuda_multiply(c, plain ? y : sum, x, weight,
                      &(oc_cuda_product){.m = N,
                                         .n = w->d.rows,
                                         .k = w->d.cols,
@@ -149,13 +144,13 @@ static void linear_fwd(oc_compute *c, void *y, int ldy, const void *x, int ldx, 
     if (!plain)
         oc_cuda_epilogue(stream_of(c), y, ldy, sum, e->bias, act_of(e->act), e->pre_act, e->residual, N, w->d.rows,
                          type(t));
-    launched("linear_fwd");
+    launched(c, "linear_fwd");
 }
 
 static void linear_bwd_x(oc_compute *c, void *dx, int lddx, const void *dy, int lddy, oc_matrix *w, int N,
                          bool accumulate) {
     const oc_dtype t = w->d.t;
-    oc_cuda_multiply(oc_cuda_of(c), dx, dy, weights(c, w),
+    oc_cuda_multiply(c, dx, dy, weights(c, w),
                      &(oc_cuda_product){.m = N,
                                         .n = w->d.cols,
                                         .k = w->d.rows,
@@ -166,12 +161,12 @@ static void linear_bwd_x(oc_compute *c, void *dx, int lddx, const void *dy, int 
                                         .tb = t,
                                         .tc = t,
                                         .beta = accumulate ? 1.0f : 0.0f});
-    launched("linear_bwd_x");
+    launched(c, "linear_bwd_x");
 }
 
 static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, int lddy, const void *x, int ldx,
                          oc_dtype t, int N, int rows, int cols) {
-    oc_cuda_multiply(oc_cuda_of(c), dw, dy, x,
+    oc_cuda_multiply(c, dw, dy, x,
                      &(oc_cuda_product){.m = rows,
                                         .n = cols,
                                         .k = N,
@@ -187,7 +182,7 @@ static void linear_bwd_w(oc_compute *c, float *dw, float *db, const void *dy, in
         float *part = oc_cuda_scratch(c, (size_t)OC_CUDA_PARTS * (size_t)rows * sizeof *part);
         oc_cuda_add_columns(stream_of(c), db, dy, lddy, N, rows, part, type(t));
     }
-    launched("linear_bwd_w");
+    launched(c, "linear_bwd_w");
 }
 
 /* ---- 3. The vocabulary's loss -------------------------------------------------------------------------------------- */
@@ -203,11 +198,10 @@ static void linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, 
     float *z = oc_cuda_scratch(c, most * (sizeof *z + (t == OC_BF16 ? sizeof(uint16_t) : 0)));
     void *d = t == OC_BF16 ? (void *)(z + most) : z;
     const void *matrix = weights(c, w);
-    oc_cuda *cuda = oc_cuda_of(c);
     for (int i = 0; i < n; i += XENT_ROWS) {
         const int rows = OC_MIN(XENT_ROWS, n - i);
         const void *xi = (const char *)x + (size_t)i * row;
-        oc_cuda_multiply(cuda, z, xi, matrix,
+        oc_cuda_multiply(c, z, xi, matrix,
                          &(oc_cuda_product){.m = rows,
                                             .n = V,
                                             .k = C,
@@ -222,10 +216,10 @@ static void linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, 
                      weight ? weight + i : NULL, rows, V, scale, type(t));
         if (!dx) continue;
         oc_cuda_multiply(
-            cuda, (char *)dx + (size_t)i * row, d, matrix,
+            c, (char *)dx + (size_t)i * row, d, matrix,
             &(oc_cuda_product){.m = rows, .n = C, .k = V, .lda = V, .ldb = C, .ldc = C, .ta = t, .tb = t, .tc = t});
         if (dw)
-            oc_cuda_multiply(cuda, dw, d, xi,
+            oc_cuda_multiply(c, dw, d, xi,
                              &(oc_cuda_product){.m = V,
                                                 .n = C,
                                                 .k = rows,
@@ -238,7 +232,7 @@ static void linear_xent(oc_compute *c, float *loss, uint8_t *correct, void *dx, 
                                                 .tc = OC_F32,
                                                 .beta = 1.0f});
     }
-    launched("linear_xent");
+    launched(c, "linear_xent");
 }
 
 /* ---- 4. Everything else -------------------------------------------------------------------------------------------- */
@@ -261,7 +255,7 @@ static void attention_fwd(oc_compute *c, void *o, float *lse, const void *q, con
                           const oc_attention *a) {
     const oc_cuda_attention s = shape(a);
     oc_cuda_attention_fwd(stream_of(c), o, lse, q, k, v, &s, type(a->t));
-    launched("attention_fwd");
+    launched(c, "attention_fwd");
 }
 
 static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const void *dO, const void *o, const float *lse,
@@ -269,26 +263,26 @@ static void attention_bwd(oc_compute *c, void *dq, void *dk, void *dv, const voi
     const oc_cuda_attention s = shape(a);
     float *delta = oc_cuda_scratch(c, (size_t)a->N * (size_t)a->NH * sizeof *delta);
     oc_cuda_attention_bwd(stream_of(c), dq, dk, dv, dO, o, lse, q, k, v, delta, &s, type(a->t));
-    launched("attention_bwd");
+    launched(c, "attention_bwd");
 }
 
 static void attention_decode(oc_compute *c, void *o, const void *q, const void *k, const void *v, const int32_t *first,
                              const int32_t *len, int B, const oc_attention *a) {
     const oc_cuda_attention s = shape(a);
     oc_cuda_attention_decode(stream_of(c), o, q, k, v, first, len, B, &s, type(a->t));
-    launched("attention_decode");
+    launched(c, "attention_decode");
 }
 
 static void layernorm_fwd(oc_compute *c, void *y, float *mean, float *rstd, void *x, const void *add, const float *w,
                           const float *b, int N, int C, float eps, oc_dtype t) {
     oc_cuda_norm_fwd(stream_of(c), true, y, mean, rstd, x, add, w, b, N, C, eps, type(t));
-    launched("layernorm_fwd");
+    launched(c, "layernorm_fwd");
 }
 
 static void rmsnorm_fwd(oc_compute *c, void *y, float *rstd, void *x, const void *add, const float *w, int N, int C,
                         float eps, oc_dtype t) {
     oc_cuda_norm_fwd(stream_of(c), false, y, NULL, rstd, x, add, w, NULL, N, C, eps, type(t));
-    launched("rmsnorm_fwd");
+    launched(c, "rmsnorm_fwd");
 }
 
 static void norm_bwd(oc_compute *c, bool layer, void *dx, float *dw, float *db, const void *dy, const void *x,
@@ -298,7 +292,7 @@ static void norm_bwd(oc_compute *c, bool layer, void *dx, float *dw, float *db, 
         float *part = oc_cuda_scratch(c, (size_t)OC_CUDA_PARTS * 2 * (size_t)C * sizeof *part);
         oc_cuda_norm_bwd_w(stream_of(c), layer, dw, db, dy, x, mean, rstd, N, C, part, type(t));
     }
-    launched("norm_bwd");
+    launched(c, "norm_bwd");
 }
 
 static void layernorm_bwd(oc_compute *c, void *dx, float *dw, float *db, const void *dy, const void *x,
@@ -314,55 +308,55 @@ static void rmsnorm_bwd(oc_compute *c, void *dx, float *dw, const void *dy, cons
 static void rope(oc_compute *c, void *x, int ldx, const int32_t *position, const float *table, int N, int heads, int HS,
                  int sign, oc_dtype t) {
     oc_cuda_rope(stream_of(c), x, ldx, position, table, N, heads, HS, sign, type(t));
-    launched("rope");
+    launched(c, "rope");
 }
 
 static void act_fwd(oc_compute *c, void *y, const void *x, size_t n, oc_act act, oc_dtype t) {
     oc_cuda_act_fwd(stream_of(c), y, x, n, act_of(act), type(t));
-    launched("act_fwd");
+    launched(c, "act_fwd");
 }
 
 static void act_bwd(oc_compute *c, void *dx, const void *dy, const void *x, size_t n, oc_act act, oc_dtype t) {
     oc_cuda_act_bwd(stream_of(c), dx, dy, x, n, act_of(act), type(t));
-    launched("act_bwd");
+    launched(c, "act_bwd");
 }
 
 static void swiglu_fwd(oc_compute *c, void *y, const void *gu, int N, int F, oc_dtype t) {
     oc_cuda_swiglu_fwd(stream_of(c), y, gu, N, F, type(t));
-    launched("swiglu_fwd");
+    launched(c, "swiglu_fwd");
 }
 
 static void swiglu_bwd(oc_compute *c, void *dgu, const void *dy, const void *gu, int N, int F, oc_dtype t) {
     oc_cuda_swiglu_bwd(stream_of(c), dgu, dy, gu, N, F, type(t));
-    launched("swiglu_bwd");
+    launched(c, "swiglu_bwd");
 }
 
 static void add(oc_compute *c, void *y, const void *a, const void *b, size_t n, oc_dtype t) {
     oc_cuda_add(stream_of(c), y, a, b, n, type(t));
-    launched("add");
+    launched(c, "add");
 }
 
 static void convert(oc_compute *c, void *y, oc_dtype ty, const void *x, oc_dtype tx, size_t n) {
     oc_cuda_convert(stream_of(c), y, type(ty), x, type(tx), n);
-    launched("convert");
+    launched(c, "convert");
 }
 
 static void embedding_fwd(oc_compute *c, void *y, const int32_t *id, const void *table, oc_dtype table_t, int N, int C,
                           oc_dtype t) {
     oc_cuda_embedding_fwd(stream_of(c), y, id, table, type(table_t), N, C, type(t));
-    launched("embedding_fwd");
+    launched(c, "embedding_fwd");
 }
 
 static void embedding_bwd(oc_compute *c, float *dtable, const int32_t *id, const void *dy, int N, int C, int V,
                           oc_dtype t) {
     OC_UNUSED(V);
     oc_cuda_add_to_rows(stream_of(c), dtable, OC_CUDA_F32, dy, C, id, N, C, type(t));
-    launched("embedding_bwd");
+    launched(c, "embedding_bwd");
 }
 
 static void gather_rows(oc_compute *c, void *y, const void *x, const int32_t *row, int N, int C, oc_dtype t) {
     oc_cuda_gather_rows(stream_of(c), y, x, row, N, C, type(t));
-    launched("gather_rows");
+    launched(c, "gather_rows");
 }
 
 static void scatter_rows(oc_compute *c, void *y, const void *x, int ldx, const int32_t *row, int N, int C,
@@ -371,33 +365,33 @@ static void scatter_rows(oc_compute *c, void *y, const void *x, int ldx, const i
         oc_cuda_add_to_rows(stream_of(c), y, type(t), x, ldx, row, N, C, type(t));
     else
         oc_cuda_put_rows(stream_of(c), y, x, ldx, row, N, C, type(t));
-    launched("scatter_rows");
+    launched(c, "scatter_rows");
 }
 
 static void patchify(oc_compute *c, void *y, const float *pixels, int I, int S, int P, oc_dtype t) {
     oc_cuda_patchify(stream_of(c), y, pixels, I, S, P, type(t));
-    launched("patchify");
+    launched(c, "patchify");
 }
 
 static void position_add_fwd(oc_compute *c, void *x, const float *pos, int N, int P, int C, oc_dtype t) {
     oc_cuda_position_add_fwd(stream_of(c), x, pos, N, P, C, type(t));
-    launched("position_add_fwd");
+    launched(c, "position_add_fwd");
 }
 
 static void position_add_bwd(oc_compute *c, float *dpos, const void *dx, int N, int P, int C, oc_dtype t) {
     oc_cuda_position_add_bwd(stream_of(c), dpos, dx, N, P, C, type(t));
-    launched("position_add_bwd");
+    launched(c, "position_add_bwd");
 }
 
 static void merge_fwd(oc_compute *c, void *y, const void *x, int I, int G, int s, int C, oc_dtype t) {
     oc_cuda_merge_fwd(stream_of(c), y, x, I, G, s, C, type(t));
-    launched("merge_fwd");
+    launched(c, "merge_fwd");
 }
 
 static void merge_bwd(oc_compute *c, void *dx, const void *dy, int I, int G, int s, int C, oc_dtype t) {
     if (G % s) zero(c, dx, (size_t)I * (size_t)G * (size_t)G * (size_t)C * oc_dtype_size(t));
     oc_cuda_merge_bwd(stream_of(c), dx, dy, I, G, s, C, type(t));
-    launched("merge_bwd");
+    launched(c, "merge_bwd");
 }
 
 static void adamw(oc_compute *c, float *w, float *m, float *v, const float *g, size_t n, const oc_adamw *o) {
@@ -405,14 +399,14 @@ static void adamw(oc_compute *c, float *w, float *m, float *v, const float *g, s
     const float unbias_v = (float)(1.0 / (1.0 - pow((double)o->beta2, o->step)));
     oc_cuda_adamw(stream_of(c), w, m, v, g, n, o->lr, o->beta1, o->beta2, o->eps, o->decay, o->grad_scale, unbias_m,
                   unbias_v);
-    launched("adamw");
+    launched(c, "adamw");
 }
 
 static double sum_squares(oc_compute *c, const float *x, size_t n) {
     double part[OC_CUDA_SQUARES], sum = 0;
     double *there = oc_cuda_scratch(c, sizeof part);
     oc_cuda_sum_squares(stream_of(c), there, x, n);
-    launched("sum_squares");
+    launched(c, "sum_squares");
     download(c, part, there, sizeof part);
     for (int i = 0; i < OC_CUDA_SQUARES; i++) sum += part[i];
     return sum;
@@ -420,22 +414,22 @@ static double sum_squares(oc_compute *c, const float *x, size_t n) {
 
 static void average(oc_compute *c, float *avg, const float *w, size_t n, float keep, float more) {
     oc_cuda_average(stream_of(c), avg, w, n, keep, more);
-    launched("average");
+    launched(c, "average");
 }
 
 static void swap(oc_compute *c, float *x, float *y, size_t n) {
     oc_cuda_swap(stream_of(c), x, y, n);
-    launched("swap");
+    launched(c, "swap");
 }
 
 static void add_narrow(oc_compute *c, uint16_t *y, const float *x, size_t n) {
     oc_cuda_add_narrow(stream_of(c), y, x, n);
-    launched("add_narrow");
+    launched(c, "add_narrow");
 }
 
 static void round_random(oc_compute *c, uint16_t *y, const float *x, size_t n, uint64_t key, size_t first) {
     oc_cuda_round_random(stream_of(c), y, x, n, key, first);
-    launched("round_random");
+    launched(c, "round_random");
 }
 
 /* ---- 5. The table -------------------------------------------------------------------------------------------------- */

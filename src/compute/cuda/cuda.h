@@ -37,15 +37,12 @@ const oc_ops *oc_cuda_table(void);
  * there are none. */
 void *oc_cuda_scratch(oc_compute *c, size_t bytes);
 
-/* An error of the runtime that no caller can act on, such as a launch that failed: says where and aborts. */
-void oc_cuda_check(cudaError_t e, const char *what);
-
 /* ---- Products (products.c) ----------------------------------------------------------------------------------------- */
 
 oc_status oc_cuda_products_open(oc_cuda *cuda, oc_error *err);
 void oc_cuda_products_close(oc_cuda *cuda);
 
-/* C = A B + beta C, row-major, with op: A is [m, k] (or, transposed, stored [k, m]), B [k, n] (or stored [n, k]), C [m, n];
+/* Y = A B + beta Y, row-major: A is [m, k] (or, transposed, stored [k, m]), B [k, n] (or stored [n, k]), Y [m, n];
  * leading dimensions are row strides of what is stored. Sums in float32. */
 typedef struct oc_cuda_product {
     int m, n, k, lda, ldb, ldc;
@@ -53,6 +50,6 @@ typedef struct oc_cuda_product {
     oc_dtype ta, tb, tc; /* ta = tb */
     float beta;
 } oc_cuda_product;
-void oc_cuda_multiply(oc_cuda *cuda, void *c, const void *a, const void *b, const oc_cuda_product *p);
+void oc_cuda_multiply(oc_compute *c, void *y, const void *a, const void *b, const oc_cuda_product *p);
 
 #endif

@@ -1,9 +1,8 @@
 /* Matrix products by cuBLASLt: all three of a linear layer are one call with different transpositions. cuBLASLt counts in
- * columns, so C = A B of rows is asked for as C^T = B^T A^T. */
+ * columns, so Y = A B of rows is asked for as Y^T = B^T A^T. */
 #include <cublasLt.h>
-#include <stdio.h>
-#include <stdlib.h>
 
+#include "compute/backend.h"
 #include "compute/cuda/cuda.h"
 
 enum { WORKSPACE = 64 << 20 }; /* what cuBLASLt asks for on Hopper is 32 MiB */
@@ -13,10 +12,8 @@ typedef struct products {
     void *workspace;
 } products;
 
-static void check(cublasStatus_t s, const char *what) {
-    if (s == CUBLAS_STATUS_SUCCESS) return;
-    fprintf(stderr, "ocellus: cuBLASLt: %s: %s\n", what, cublasLtGetStatusString(s));
-    abort();
+static void check(oc_compute *c, cublasStatus_t s, const char *what) {
+    if (s != CUBLAS_STATUS_SUCCESS) oc_compute_fail(c, what, cublasLtGetStatusString(s));
 }
 
 oc_status oc_cuda_products_open(oc_cuda *cuda, oc_error *err) {
@@ -44,43 +41,48 @@ void oc_cuda_products_close(oc_cuda *cuda) {
 static cudaDataType_t data_type(oc_dtype t) { return t == OC_F32 ? CUDA_R_32F : CUDA_R_16BF; }
 
 /* rows x cols as stored, row by row. */
-static cublasLtMatrixLayout_t layout(oc_dtype t, int rows, int cols, int ld) {
+static cublasLtMatrixLayout_t layout(oc_compute *c, oc_dtype t, int rows, int cols, int ld) {
     cublasLtMatrixLayout_t l;
-    check(cublasLtMatrixLayoutCreate(&l, data_type(t), (uint64_t)cols, (uint64_t)rows, ld), "layout");
+    check(c, cublasLtMatrixLayoutCreate(&l, data_type(t), (uint64_t)cols, (uint64_t)rows, ld), "layout");
     return l;
 }
 
-void oc_cuda_multiply(oc_cuda *cuda, void *c, const void *a, const void *b, const oc_cuda_product *p) {
-    const products *lt = cuda->products;
+void oc_cuda_multiply(oc_compute *c, void *y, const void *a, const void *b, const oc_cuda_product *p) {
+    const products *lt = oc_cuda_of(c)->products;
     const float one = 1.0f;
     const cublasOperation_t op_a = p->transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N,
                             op_b = p->transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
     if (p->m == 0 || p->n == 0 || p->k == 0) return;
     cublasLtMatmulDesc_t d;
-    check(cublasLtMatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
+    check(c, cublasLtMatmulDescCreate(&d, CUBLAS_COMPUTE_32F, CUDA_R_32F), "description");
     /* the operands change places */
-    check(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof op_b), "transposition");
-    check(cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof op_a), "transposition");
-    cublasLtMatrixLayout_t A = p->transpose_a ? layout(p->ta, p->k, p->m, p->lda) : layout(p->ta, p->m, p->k, p->lda);
-    cublasLtMatrixLayout_t B = p->transpose_b ? layout(p->tb, p->n, p->k, p->ldb) : layout(p->tb, p->k, p->n, p->ldb);
-    cublasLtMatrixLayout_t C = layout(p->tc, p->m, p->n, p->ldc);
+    check(c, cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSA, &op_b, sizeof op_b), "transposition");
+    check(c, cublasLtMatmulDescSetAttribute(d, CUBLASLT_MATMUL_DESC_TRANSB, &op_a, sizeof op_a), "transposition");
+    cublasLtMatrixLayout_t A =
+        p->transpose_a ? layout(c, p->ta, p->k, p->m, p->lda) : layout(c, p->ta, p->m, p->k, p->lda);
+    cublasLtMatrixLayout_t B =
+        p->transpose_b ? layout(c, p->tb, p->n, p->k, p->ldb) : layout(c, p->tb, p->k, p->n, p->ldb);
+    cublasLtMatrixLayout_t C = layout(c, p->tc, p->m, p->n, p->ldc);
     cublasLtMatmulPreference_t want;
     cublasLtMatmulHeuristicResult_t found;
     const size_t workspace = WORKSPACE;
     const uint32_t schemes =
         CUBLASLT_REDUCTION_SCHEME_NONE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE; /* none with atomics */
     int n = 0;
-    check(cublasLtMatmulPreferenceCreate(&want), "preference");
-    check(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+    check(c, cublasLtMatmulPreferenceCreate(&want), "preference");
+    check(c,
+          cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
                                                sizeof workspace),
           "workspace");
-    check(cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
+    check(c,
+          cublasLtMatmulPreferenceSetAttribute(want, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &schemes,
                                                sizeof schemes),
           "reduction scheme");
-    check(cublasLtMatmulAlgoGetHeuristic(lt->lt, d, B, A, C, C, want, 1, &found, &n), "choice of an algorithm");
-    check(n ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "choice of an algorithm");
-    check(cublasLtMatmul(lt->lt, d, &one, b, B, a, A, &p->beta, c, C, c, C, &found.algo, lt->workspace, workspace,
-                         cuda->stream),
+    check(c, cublasLtMatmulAlgoGetHeuristic(lt->lt, d, B, A, C, C, want, 1, &found, &n), "choice of an algorithm");
+    check(c, n ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED, "choice of an algorithm");
+    check(c,
+          cublasLtMatmul(lt->lt, d, &one, b, B, a, A, &p->beta, y, C, y, C, &found.algo, lt->workspace, workspace,
+                         oc_cuda_of(c)->stream),
           "product");
     cublasLtMatmulPreferenceDestroy(want);
     cublasLtMatrixLayoutDestroy(A);

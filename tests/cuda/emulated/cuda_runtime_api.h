@@ -9,7 +9,7 @@
 extern "C" {
 #endif
 
-typedef enum { cudaSuccess, cudaErrorMemoryAllocation } cudaError_t;
+typedef enum { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorLaunchFailure } cudaError_t;
 typedef enum { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice } cudaMemcpyKind;
 typedef struct oc_emulated_stream *cudaStream_t;
 enum { cudaStreamNonBlocking = 1 };
@@ -30,6 +30,8 @@ cudaError_t cudaFree(void *p);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t s);
 cudaError_t cudaMemsetAsync(void *x, int value, size_t bytes, cudaStream_t s);
 cudaError_t cudaGetLastError(void);
+/* Fault injection: the n-th launch or wait from now fails (0: the next), once. Negative: none. */
+extern long oc_emulated_failure_after;
 const char *cudaGetErrorString(cudaError_t e);
 
 #ifdef __cplusplus

@@ -145,7 +145,11 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int) {
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned) { return *s = nullptr, cudaSuccess; }
 cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+long oc_emulated_failure_after = -1;
+cudaError_t cudaGetLastError(void) {
+    return oc_emulated_failure_after >= 0 && oc_emulated_failure_after-- == 0 ? cudaErrorLaunchFailure : cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaGetLastError(); }
 // Each piece ends, but for alignment, where a page begins that nobody may touch. Freed by its address alone.
 cudaError_t cudaMalloc(void *p, size_t bytes) {
     const size_t page = 4096, used = (bytes + 63) / 64 * 64, pages = (used + page - 1) / page * page;
@@ -169,5 +173,4 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
     return memcpy(to, from, bytes), cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void *x, int value, size_t bytes, cudaStream_t) { return memset(x, value, bytes), cudaSuccess; }
-cudaError_t cudaGetLastError(void) { return cudaSuccess; }
-const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "success" : "out of memory"; }
+const char *cudaGetErrorString(cudaError_t e) { return e == cudaSuccess ? "success" : e == cudaErrorLaunchFailure ? "launch failure" : "out of memory"; }

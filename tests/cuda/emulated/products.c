@@ -13,8 +13,8 @@ static double at(const void *x, oc_dtype t, bool transposed, int ld, int row, in
     return (double)(t == OC_F32 ? ((const float *)x)[i] : oc_bf16_to_f32(((const uint16_t *)x)[i]));
 }
 
-void oc_cuda_multiply(oc_cuda *cuda, void *c, const void *a, const void *b, const oc_cuda_product *p) {
-    OC_UNUSED(cuda);
+void oc_cuda_multiply(oc_compute *c, void *y, const void *a, const void *b, const oc_cuda_product *p) {
+    OC_UNUSED(c);
     OC_ASSERT(p->ta == p->tb);
     for (int i = 0; i < p->m; i++)
         for (int j = 0; j < p->n; j++) {
@@ -22,8 +22,8 @@ void oc_cuda_multiply(oc_cuda *cuda, void *c, const void *a, const void *b, cons
             double sum = 0;
             for (int l = 0; l < p->k; l++)
                 sum += at(a, p->ta, p->transpose_a, p->lda, i, l) * at(b, p->tb, p->transpose_b, p->ldb, l, j);
-            if (p->beta != 0) sum += (double)p->beta * at(c, p->tc, false, p->ldc, i, j); /* with 0 what is there may be NaN */
-            if (p->tc == OC_F32) ((float *)c)[to] = (float)sum;
-            else ((uint16_t *)c)[to] = oc_f32_to_bf16((float)sum);
+            if (p->beta != 0) sum += (double)p->beta * at(y, p->tc, false, p->ldc, i, j); /* with 0 what is there may be NaN */
+            if (p->tc == OC_F32) ((float *)y)[to] = (float)sum;
+            else ((uint16_t *)y)[to] = oc_f32_to_bf16((float)sum);
         }
 }
