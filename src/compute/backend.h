@@ -8,7 +8,7 @@
  * one. Outside of parallel regions; the kernel owns nothing that would be lost. */
 _Noreturn void oc_compute_give_up(oc_compute *c, size_t bytes);
 
-/* The same for what else can go wrong behind an operation, such as an error of a device: "what: why" is the message. */
+/* The same for what else can go wrong behind an operation, such as an error of a device: "backend: what: why" is the message. */
 _Noreturn void oc_compute_fail(oc_compute *c, const char *what, const char *why);
 
 #endif

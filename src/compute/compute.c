@@ -182,7 +182,7 @@ _Noreturn void oc_compute_give_up(oc_compute *c, size_t bytes) {
 
 _Noreturn void oc_compute_fail(oc_compute *c, const char *what, const char *why) {
     OC_ASSERT(c->trying != NULL); /* an operation failed, and the caller did not use oc_compute_try */
-    c->trying->st = oc_fail(&c->trying->err, OC_ERR_DEVICE, "%s: %s", what, why);
+    c->trying->st = oc_fail(&c->trying->err, OC_ERR_DEVICE, "%s: %s: %s", c->ops.name, what, why);
     longjmp(c->trying->back, 1);
 }
 

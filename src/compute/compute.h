@@ -31,7 +31,8 @@ typedef struct oc_compute oc_compute;
 /* ---- Matrices -------------------------------------------------------------------------------------------------------
  * A weight matrix W [rows, cols] = [out features, in features] together with whatever packed copies the backend wants
  * of it. The source is f32 (master weights) or bf16 (inference from a checkpoint) and must outlive the handle; packs
- * are made lazily on first use and remade after oc_matrix_changed. Not thread safe. */
+ * are made lazily on first use and remade after oc_matrix_changed. In every backend a handle begins with its description, which
+ * the profile reads. Not thread safe. */
 typedef struct oc_matrix oc_matrix;
 
 typedef struct oc_matrix_desc {
@@ -210,8 +211,9 @@ struct oc_compute {
 oc_status oc_compute_open(oc_compute **out, const oc_compute_options *opt, oc_error *err);
 void oc_compute_close(oc_compute *);
 /* Runs work(ctx), in which operations may be called. OC_ERR_NOMEM when one of them could not have the memory that it works
- * in, OC_ERR_DEVICE when its device failed: the rest of `work` was then not done, what operations should have written is undefined, and all handles are as good
- * as before. Outside of such a call that aborts. `work` must own nothing that would be lost when it does not return. */
+ * in, OC_ERR_DEVICE when its device failed: the rest of `work` was then not done and what operations should have written is
+ * undefined. After the former all handles are as good as before; a device that failed may go on failing until it is closed.
+ * Outside of such a call either aborts. `work` must own nothing that would be lost when it does not return. */
 oc_status oc_compute_try(oc_compute *c, void (*work)(void *ctx), void *ctx, oc_error *err);
 /* Memory of the device, with an error that says how much was wanted and for what. *out: address of a pointer. Freed with
  * ops.device_free. */

@@ -10,8 +10,8 @@ oc_status oc_kv_cache_open(oc_kv_cache *kv, oc_compute *c, const oc_text_config 
                         .width = cfg->kv_heads * cfg->head_size,
                         .t = t,
                         .compute = c};
-    size_t bytes = oc_kv_offset(kv, slots, 0, 0);
-    if (bytes / (size_t)OC_MAX(kv->width, 1) > INT32_MAX)
+    const size_t bytes = oc_kv_offset(kv, slots, 0, 0);
+    if (bytes > INT32_MAX * (size_t)kv->width * oc_dtype_size(t)) /* oc_kv_row */
         return oc_fail(err, OC_ERR_ARG, "%d sequences of %d tokens do not fit into one cache; ask for fewer at once",
                        slots, max_len);
     oc_status st = oc_compute_alloc_for(c, &kv->k, bytes, "the key cache", err);

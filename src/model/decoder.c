@@ -145,13 +145,7 @@ void oc_decoder_layout(oc_decoder *d, const oc_compute *c, oc_arena *a, oc_arena
 
 void *oc_decoder_input(oc_decoder *d) { return d->layer[0].x; }
 
-/* As the forward pass has brought them. */
-static oc_decoder_rows rows_again(const oc_decoder *d, const oc_compute *c, const oc_decoder_rows *r) {
-    if (c->ops.host_memory) return *r;
-    return (oc_decoder_rows){.position = d->room.position, .lo = d->room.lo, .hi = d->room.hi};
-}
-
-static oc_attention attention_shape(const oc_decoder *d, const oc_decoder_rows *r) {
+static oc_attention attention_shape(const oc_decoder *d) {
     const oc_text_config *t = d->cfg;
     return (oc_attention){.N = d->N,
                           .NH = t->heads,
@@ -160,20 +154,20 @@ static oc_attention attention_shape(const oc_decoder *d, const oc_decoder_rows *
                           .ldq = qkv_width(t),
                           .ldkv = qkv_width(t),
                           .ldo = q_width(t),
-                          .lo = r->lo,
-                          .hi = r->hi,
+                          .lo = d->rows.lo,
+                          .hi = d->rows.hi,
                           .scale = 1.0f / sqrtf((float)t->head_size),
                           .t = d->t};
 }
 
-/* The rows' arrays, in memory of the device. */
-static oc_decoder_rows bring_rows(oc_decoder *d, oc_compute *c, const oc_decoder_rows *r) {
+/* The rows with their arrays in memory of the device, for this pass and the backward pass that may follow. */
+static void bring_rows(oc_decoder *d, oc_compute *c, const oc_decoder_rows *r) {
     const size_t N = (size_t)d->N;
-    oc_decoder_rows on_device = *r;
-    on_device.position = oc_bring(c, d->room.position, r->position, N * sizeof(int32_t));
-    if (r->lo) on_device.lo = oc_bring(c, d->room.lo, r->lo, N * sizeof(int32_t));
-    if (r->hi) on_device.hi = oc_bring(c, d->room.hi, r->hi, N * sizeof(int32_t));
-    if (!r->cache) return on_device;
+    d->rows = *r;
+    d->rows.position = oc_bring(c, d->room.position, r->position, N * sizeof(int32_t));
+    if (r->lo) d->rows.lo = oc_bring(c, d->room.lo, r->lo, N * sizeof(int32_t));
+    if (r->hi) d->rows.hi = oc_bring(c, d->room.hi, r->hi, N * sizeof(int32_t));
+    if (!r->cache) return;
     for (size_t i = 0; i < N; i++) {
         OC_ASSERT(r->position[i] < r->cache->max_len);
         d->cache_row.here[i] = oc_kv_row(r->cache, r->slot[i], r->position[i]);
@@ -183,13 +177,12 @@ static oc_decoder_rows bring_rows(oc_decoder *d, oc_compute *c, const oc_decoder
     oc_input_send(c, &d->cache_row, N);
     oc_input_send(c, &d->cache_first, N);
     oc_input_send(c, &d->cache_len, N);
-    return on_device;
 }
 
 /* One row per sequence against its cache. */
 static void attend_cache(const oc_decoder *d, oc_compute *c, int layer, void *att, const void *q,
                          const oc_kv_cache *kv) {
-    const oc_attention a = attention_shape(d, &(oc_decoder_rows){0});
+    const oc_attention a = attention_shape(d);
     const size_t at = oc_kv_offset(kv, 0, layer, 0);
     c->ops.attention_decode(c, att, q, kv->k + at, kv->v + at, d->cache_first.there, d->cache_len.there, d->N, &a);
 }
@@ -218,11 +211,15 @@ static void record_head(const oc_decoder *d, float *row, float *score, const voi
 
 static void record_attention(const oc_decoder *d, oc_compute *c, int layer, const void *q, const oc_decoder_rows *r) {
     const size_t row = (size_t)r->cache->width * oc_dtype_size(d->t), width = (size_t)qkv_width(d->cfg);
-    oc_readable queries = oc_read_back(c, q, (size_t)d->N * width * oc_dtype_size(d->t));
+    oc_error err;
+    oc_readable queries, keys;
+    oc_status st = oc_read_back(&queries, c, q, (size_t)d->N * width * oc_dtype_size(d->t), &err);
+    OC_ASSERT(st == OC_OK); /* memory, for a picture */
     for (int b = 0; b < d->N; b++) {
         const int len = r->position[b] + 1;
-        oc_readable keys =
-            oc_read_back(c, r->cache->k + oc_kv_offset(r->cache, r->slot[b], layer, 0), (size_t)len * row);
+        const char *k = r->cache->k + oc_kv_offset(r->cache, r->slot[b], layer, 0);
+        st = oc_read_back(&keys, c, k, (size_t)len * row, &err);
+        OC_ASSERT(st == OC_OK);
         for (int h = 0; h < d->cfg->heads; h++)
             record_head(d, r->attention + (size_t)b * (size_t)r->attention_ld, r->attention_scratch,
                         oc_column(queries.p, d->t, (size_t)b * width), keys.p, h, len);
@@ -235,8 +232,8 @@ static void tap_layer0(const oc_decoder *d, oc_compute *c, int i, const char *na
     if (i == 0) oc_tap_show(d->tap, c, name, x, d->N, cols, ld, d->t);
 }
 
-/* r: the rows with their arrays on the device. */
-static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_decoder_rows *r) {
+static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i) {
+    const oc_decoder_rows *r = &d->rows;
     oc_decoder_layer *l = &d->layer[i];
     const oc_text_config *cfg = d->cfg;
     const oc_dtype t = d->t;
@@ -247,7 +244,7 @@ static void attention_block_fwd(oc_decoder *d, oc_compute *c, int i, const oc_de
     oc_linear_fwd(c, &l->qkv, l->qkv_x, l->y1, N, OC_ACT_NONE, NULL, NULL);
     c->ops.rope(c, l->qkv_x, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, 1, t);
     if (r->cache) oc_kv_store(r->cache, i, k, v, ld, d->cache_row.there, N);
-    oc_attention a = attention_shape(d, r);
+    oc_attention a = attention_shape(d);
     if (r->decode)
         attend_cache(d, c, i, l->att, l->qkv_x, r->cache);
     else
@@ -275,10 +272,10 @@ void *oc_decoder_fwd(oc_decoder *d, oc_compute *c, const oc_decoder_rows *rows) 
     int C = d->cfg->hidden;
     for (int i = 0; i < d->N; i++) OC_ASSERT(rows->position[i] >= 0 && rows->position[i] < d->max_rope);
     oc_tap_show(d->tap, c, "embeds", d->layer[0].x, d->N, C, C, d->t);
-    const oc_decoder_rows r = bring_rows(d, c, rows);
+    bring_rows(d, c, rows);
     for (int i = 0; i < d->cfg->layers; i++) {
         void *next = i + 1 < d->cfg->layers ? d->layer[i + 1].x : d->x_out;
-        attention_block_fwd(d, c, i, &r);
+        attention_block_fwd(d, c, i);
         if (rows->attention) record_attention(d, c, i, d->layer[i].qkv_x, rows);
         mlp_block_fwd(d, c, i, next);
         char name[32];
@@ -288,7 +285,7 @@ void *oc_decoder_fwd(oc_decoder *d, oc_compute *c, const oc_decoder_rows *rows) 
     return d->x_out;
 }
 
-static void layer_bwd(oc_decoder *d, oc_compute *c, int i, void *dx, const oc_decoder_rows *r) {
+static void layer_bwd(oc_decoder *d, oc_compute *c, int i, void *dx) {
     oc_decoder_layer *l = &d->layer[i];
     const oc_text_config *cfg = d->cfg;
     const oc_params *p = d->params;
@@ -301,29 +298,28 @@ static void layer_bwd(oc_decoder *d, oc_compute *c, int i, void *dx, const oc_de
     c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm2), d->d_y, l->x2, l->rstd2, oc_params_weight(p, l->norm2), N, C,
                        t);
     oc_linear_bwd(c, &l->o, d->d_y, dx, l->att, N, t);
-    oc_attention a = attention_shape(d, r);
+    oc_attention a = attention_shape(d);
     c->ops.attention_bwd(c, d->d_qkv, oc_column(d->d_qkv, t, Q), oc_column(d->d_qkv, t, Q + KV), d->d_y, l->att, l->lse,
                          l->qkv_x, oc_column(l->qkv_x, t, Q), oc_column(l->qkv_x, t, Q + KV), &a);
-    c->ops.rope(c, d->d_qkv, ld, r->position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, -1, t);
+    c->ops.rope(c, d->d_qkv, ld, d->rows.position, d->rope, N, cfg->heads + cfg->kv_heads, cfg->head_size, -1, t);
     oc_linear_bwd(c, &l->qkv, d->d_y, d->d_qkv, l->y1, N, t);
     c->ops.rmsnorm_bwd(c, dx, oc_params_grad(p, l->norm1), d->d_y, l->x, l->rstd1, oc_params_weight(p, l->norm1), N, C,
                        t);
 }
 
 /* The activations of a layer whose input alone was kept. Taps have seen them. */
-static void recompute(oc_decoder *d, oc_compute *c, int i, const oc_decoder_rows *rows) {
+static void recompute(oc_decoder *d, oc_compute *c, int i) {
     const oc_tap *tap = d->tap;
     d->tap = NULL;
-    attention_block_fwd(d, c, i, rows);
+    attention_block_fwd(d, c, i);
     mlp_block_fwd(d, c, i, NULL);
     d->tap = tap;
 }
 
-void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx, const oc_decoder_rows *rows) {
+void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx) {
     OC_ASSERT(d->pass != OC_PASS_FORWARD);
-    const oc_decoder_rows r = rows_again(d, c, rows);
     for (int i = d->cfg->layers - 1; i >= 0; i--) {
-        if (i < d->recomputed - 1) recompute(d, c, i, &r);
-        layer_bwd(d, c, i, dx, &r);
+        if (i < d->recomputed - 1) recompute(d, c, i);
+        layer_bwd(d, c, i, dx);
     }
 }

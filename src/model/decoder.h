@@ -13,6 +13,20 @@
 
 typedef struct oc_decoder_layer oc_decoder_layer;
 
+/* Which rows attend where; the arrays are in ordinary memory. cache and slot are for generation: with `decode` every row is one sequence that sees its
+ * whole cache up to and including its own position; else lo, hi rule, and keys and values are also stored if cache. */
+typedef struct oc_decoder_rows {
+    const int32_t *position, *lo, *hi;
+    oc_kv_cache *cache;
+    const int32_t *slot;
+    bool decode;
+    /* With decode, may be NULL: [N, attention_ld], receives how much each row looks at each position of its cache, the mean
+     * over layers and heads. */
+    float *attention;
+    int attention_ld;
+    float *attention_scratch; /* [attention_ld] */
+} oc_decoder_rows;
+
 typedef struct oc_decoder {
     const oc_text_config *cfg;
     const oc_params *params;
@@ -24,7 +38,8 @@ typedef struct oc_decoder {
     /* of the last pass */
     int N;
     oc_pass pass;
-    int recomputed; /* layers [0, recomputed) keep their input alone: layers.h */
+    int recomputed;       /* layers [0, recomputed) keep their input alone: layers.h */
+    oc_decoder_rows rows; /* with their arrays on the device */
     void *x_out;
     oc_input cache_row, cache_first,
         cache_len; /* [N]: where a row is kept, the first row of its cache, how many it sees */
@@ -33,19 +48,6 @@ typedef struct oc_decoder {
     } room; /* for them where the device has memory of its own */
     void *d_gu, *d_s, *d_qkv, *d_y;
 } oc_decoder;
-
-/* Which rows attend where; the arrays are in ordinary memory. cache and slot are for generation: with `decode` every row is one sequence that sees its
- * whole cache up to and including its own position; else lo, hi rule, and keys and values are also stored if cache. */
-typedef struct oc_decoder_rows {
-    const int32_t *position, *lo, *hi;
-    oc_kv_cache *cache;
-    const int32_t *slot;
-    bool decode;
-    float *
-        attention; /* with decode, may be NULL: [N, attention_ld], receives how much each row looks at each position of */
-    int attention_ld;         /* its cache, the mean over layers and heads */
-    float *attention_scratch; /* [attention_ld] */
-} oc_decoder_rows;
 
 oc_status oc_decoder_open(oc_decoder *d, oc_compute *c, const oc_config *cfg, const oc_params *p, oc_dtype t,
                           oc_error *err);
@@ -58,7 +60,8 @@ void oc_decoder_layout(oc_decoder *d, const oc_compute *c, oc_arena *a, oc_arena
 void *oc_decoder_input(oc_decoder *d);
 /* -> residual stream after the last layer, T [N, C]. */
 void *oc_decoder_fwd(oc_decoder *d, oc_compute *c, const oc_decoder_rows *rows);
-/* dx T [N, C]: gradient of the output, becomes that of the input embeddings. */
-void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx, const oc_decoder_rows *rows);
+/* dx T [N, C]: gradient of the output, becomes that of the input embeddings. The arrays of the forward pass must still be
+ * there. */
+void oc_decoder_bwd(oc_decoder *d, oc_compute *c, void *dx);
 
 #endif

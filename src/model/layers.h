@@ -29,7 +29,10 @@ typedef struct oc_tap {
 static inline void oc_tap_show(const oc_tap *tap, oc_compute *c, const char *name, const void *x, int rows, int cols,
                                int ld, oc_dtype t) {
     if (!tap || !tap->fn || rows == 0) return;
-    oc_readable r = oc_read_back(c, x, (((size_t)rows - 1) * (size_t)ld + (size_t)cols) * oc_dtype_size(t));
+    oc_error err;
+    oc_readable r;
+    oc_status st = oc_read_back(&r, c, x, (((size_t)rows - 1) * (size_t)ld + (size_t)cols) * oc_dtype_size(t), &err);
+    OC_ASSERT(st == OC_OK); /* memory, of a test */
     tap->fn(tap->ctx, name, r.p, rows, cols, ld, t);
     oc_readable_free(&r);
 }

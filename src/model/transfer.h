@@ -7,8 +7,7 @@
 /* An array that is written here and read by operations: write `here`, oc_input_send, pass `there`. On a processor both are
  * the same. */
 typedef struct oc_input {
-    int32_t *here;
-    void *there;
+    int32_t *here, *there;
 } oc_input;
 
 /* n numbers from the arenas; `host` is used where the device has memory of its own. */
@@ -35,18 +34,19 @@ static inline const void *oc_bring(oc_compute *c, void *room, const void *x, siz
     return room;
 }
 
-/* What the device has at x, in memory that can be read. Aborts without memory: for taps and pictures. */
+/* What lies at `p` in memory of the device (c NULL: in ordinary memory), in memory that can be read. */
 typedef struct oc_readable {
     const void *p;
-    void *copy;
+    void *copy; /* NULL where p could be read as it was */
 } oc_readable;
 
-static inline oc_readable oc_read_back(oc_compute *c, const void *x, size_t bytes) {
-    if (c->ops.host_memory) return (oc_readable){.p = x};
-    void *copy = oc_alloc(bytes);
-    OC_ASSERT(copy != NULL);
-    c->ops.download(c, copy, x, bytes);
-    return (oc_readable){copy, copy};
+static inline oc_status oc_read_back(oc_readable *r, oc_compute *c, const void *p, size_t bytes, oc_error *err) {
+    *r = (oc_readable){.p = p};
+    if (!c || c->ops.host_memory) return OC_OK;
+    OC_TRY(oc_alloc_for(&r->copy, bytes, "what is read back from the device", err));
+    c->ops.download(c, r->copy, p, bytes);
+    r->p = r->copy;
+    return OC_OK;
 }
 
 static inline void oc_readable_free(oc_readable *r) { oc_free(r->copy); }

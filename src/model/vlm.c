@@ -397,7 +397,7 @@ oc_loss oc_vlm_loss(oc_vlm *m, const oc_batch *b, float scale) {
                        oc_params_weight(&m->params, m->norm), n, C, m->t);
     c->ops.zero(c, r->dx, (size_t)b->N * row_bytes);
     c->ops.scatter_rows(c, r->dx, r->d_labelled, C, r->label_row.there, n, C, false, m->t);
-    oc_decoder_bwd(&m->decoder, c, r->dx, &rows);
+    oc_decoder_bwd(&m->decoder, c, r->dx);
     oc_tap_show(&m->decoder_tap, c, "grad_embeds", r->dx, b->N, C, C, m->t);
     embed_bwd(m, b, r->dx);
     return sum_loss(m, n); /* last: what is read back waits for the device */

@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "model/transfer.h"
 
 static const char BUFFERS[] = "training.safetensors", POSITION[] = "training.json";
 
@@ -40,39 +41,25 @@ static oc_status save_position(const char *dir, const oc_position *p, oc_error *
     return st;
 }
 
-static bool is_away(const oc_state_buffer *b) { return b->device && !b->device->ops.host_memory; }
-
-/* *out: the buffer's values in memory that can be read; *copy, to be freed, where they had to be fetched. */
-static oc_status fetch(const oc_state_buffer *b, const void **out, void **copy, oc_error *err) {
-    *copy = NULL;
-    *out = b->data;
-    if (!is_away(b)) return OC_OK;
-    const size_t bytes = b->n * oc_dtype_size(b->t);
-    OC_TRY(oc_alloc_for(copy, bytes, "a copy of the training state", err));
-    b->device->ops.download(b->device, *copy, b->data, bytes);
-    *out = *copy;
-    return OC_OK;
-}
-
 static oc_status save_buffers(const char *dir, const oc_state_buffer *buffers, int n, oc_error *err) {
     char *path;
     OC_TRY(joined(&path, dir, BUFFERS, err));
     oc_tensor_info *info = oc_calloc((size_t)n, sizeof *info);
-    void **copy = oc_calloc((size_t)n, sizeof *copy);
-    oc_status st = info && copy ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
+    oc_readable *read = oc_calloc((size_t)n, sizeof *read);
+    oc_status st = info && read ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "%s: out of memory", path);
     for (int i = 0; st == OC_OK && i < n; i++) {
-        const void *data;
-        st = fetch(&buffers[i], &data, &copy[i], err);
+        const size_t bytes = buffers[i].n * oc_dtype_size(buffers[i].t);
+        st = oc_read_back(&read[i], buffers[i].device, buffers[i].data, bytes, err);
         info[i] = (oc_tensor_info){.name = buffers[i].name,
                                    .dtype = buffers[i].t,
                                    .n_dims = 1,
                                    .shape = {(int64_t)buffers[i].n},
-                                   .data = data,
-                                   .bytes = buffers[i].n * oc_dtype_size(buffers[i].t)};
+                                   .data = read[i].p,
+                                   .bytes = bytes};
     }
     if (st == OC_OK) st = oc_safetensors_save(path, info, (size_t)n, NULL, 0, err);
-    for (int i = 0; copy && i < n; i++) oc_free(copy[i]);
-    oc_free(copy);
+    for (int i = 0; read && i < n; i++) oc_readable_free(&read[i]);
+    oc_free(read);
     oc_free(info);
     oc_free(path);
     return st;
@@ -207,7 +194,7 @@ oc_status oc_checkpoint_load_buffers(const char *found, const oc_state_buffer *b
         else if (t->dtype != buffers[i].t)
             st = oc_fail(err, OC_ERR_FORMAT, "%s: \"%s\" is %s, %s was expected; was the recipe's `moments` changed?",
                          path, buffers[i].name, oc_dtype_name(t->dtype), oc_dtype_name(buffers[i].t));
-        else if (is_away(&buffers[i]))
+        else if (buffers[i].device)
             buffers[i].device->ops.upload(buffers[i].device, buffers[i].data, t->data, t->bytes);
         else
             memcpy(buffers[i].data, t->data, t->bytes);

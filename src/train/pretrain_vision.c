@@ -212,7 +212,6 @@ static void image_bwd(vision_run *v, const image_pass *pass, int images) {
 typedef struct text_pass {
     void *rows, *normed, *d_normed, *d_rows, *dx; /* T [B, Ct] x4, [N, Ct] */
     float *rstd;
-    oc_decoder_rows where;
 } text_pass;
 
 static text_pass text_layout(vision_run *v, oc_arena *a, int N, int B) {
@@ -236,10 +235,9 @@ static text_pass text_fwd(vision_run *v) {
     int C = v->heads.Ct, B = b->n_seq;
     oc_arena_pop(&m->arena, 0);
     text_pass pass = text_layout(v, &m->arena, b->N, B);
-    pass.where = (oc_decoder_rows){.position = b->position, .lo = b->lo, .hi = b->hi};
     c->ops.embedding_fwd(c, oc_decoder_input(&m->decoder), b->token, oc_params_weight(&m->params, m->embed), OC_F32,
                          b->N, C, m->t);
-    void *x = oc_decoder_fwd(&m->decoder, c, &pass.where);
+    void *x = oc_decoder_fwd(&m->decoder, c, &(oc_decoder_rows){.position = b->position, .lo = b->lo, .hi = b->hi});
     c->ops.gather_rows(c, pass.rows, x, v->last_row, B, C, m->t);
     c->ops.rmsnorm_fwd(c, pass.normed, pass.rstd, pass.rows, NULL, oc_params_weight(&m->params, m->norm), B, C,
                        m->cfg.text.eps, m->t);
@@ -259,7 +257,7 @@ static void text_bwd(vision_run *v, const text_pass *pass) {
                        oc_params_weight(&m->params, m->norm), B, C, m->t);
     memset(pass->dx, 0, (size_t)b->N * row);
     c->ops.scatter_rows(c, pass->dx, pass->d_rows, C, v->last_row, B, C, false, m->t);
-    oc_decoder_bwd(&m->decoder, c, pass->dx, &pass->where);
+    oc_decoder_bwd(&m->decoder, c, pass->dx);
     c->ops.embedding_bwd(c, oc_params_grad(&m->params, m->embed), b->token, pass->dx, b->N, C, m->cfg.text.vocab, m->t);
 }
 

@@ -452,8 +452,46 @@ static void check_sum_squares(ctx *x, size_t n) {
     release_all();
 }
 
+/* What the optimizer keeps beside the weights: averages, and numbers in bf16. */
+static void check_kept(ctx *x, size_t n) {
+    const oc_ops *ops = &x->c->ops;
+    snprintf(x->shape, sizeof x->shape, "n %zu", n);
+    float *w = normal_f32(x, n, 1.0), *avg = normal_f32(x, n, 1.0), *was = copy_of(avg, n, OC_F32);
+    uint16_t *half = normal_n(x, n, OC_BF16, 1.0, 0.0), *half_was = copy_of(half, n, OC_BF16), *drawn = take(n * 2);
+    ops->average(x->c, avg, w, n, 0.75f, 0.25f);
+    for (size_t i = 0; i < n; i++) was[i] = 0.75f * was[i] + 0.25f * w[i];
+    same_flat(x, "average", avg, was, n, OC_F32, TOL_F32, 1.0);
+
+    float *a = copy_of(w, n, OC_F32), *b = copy_of(avg, n, OC_F32);
+    ops->swap(x->c, a, b, n);
+    identical(x, "swap, first", a, avg, n, OC_F32);
+    identical(x, "swap, second", b, w, n, OC_F32);
+
+    ops->add_narrow(x->c, half, w, n);
+    for (size_t i = 0; i < n; i++) half_was[i] = oc_f32_to_bf16(oc_bf16_to_f32(half_was[i]) + w[i]);
+    identical(x, "add_narrow", half, half_was, n, OC_BF16);
+
+    /* Every backend draws the same numbers, each element by its place; and the result is a neighbour of x. */
+    enum { KEY = 12345 };
+    if (n > 2) w[0] = INFINITY, w[1] = NAN;
+    ops->round_random(x->c, drawn, w, n, KEY, 7);
+    x->ref->ops.round_random(x->ref, half, w, n / 2, KEY, 7);
+    x->ref->ops.round_random(x->ref, half + n / 2, w + n / 2, n - n / 2, KEY, 7 + n / 2);
+    identical(x, "round_random", drawn, half, n, OC_BF16);
+    for (size_t i = n > 2 ? 2 : 0; i < n; i++)
+        if (!(fabsf(oc_bf16_to_f32(drawn[i]) - w[i]) <= fabsf(w[i]) / 128))
+            fail_msg("%s: round_random made %g of %g", ops->name, (double)oc_bf16_to_f32(drawn[i]), (double)w[i]);
+
+    ops->zero(x->c, a, n * sizeof *a);
+    for (size_t i = 0; i < n; i++) assert_true(a[i] == 0);
+    ops->copy(x->c, a, w, n * sizeof *a);
+    identical(x, "copy", a, w, n, OC_F32);
+    release_all();
+}
+
 static void optimizer(ctx *x) {
     if (x->t != OC_F32) return;
+    for (size_t i = 0; i < OC_COUNT(counts); i++) check_kept(x, counts[i]);
     for (size_t i = 0; i < OC_COUNT(counts); i++) check_adamw(x, counts[i]);
     for (size_t i = 0; i < OC_COUNT(counts); i++) check_sum_squares(x, counts[i]);
     check_sum_squares(x, 0);

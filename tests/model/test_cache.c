@@ -111,7 +111,19 @@ static void copied_slots(void **state) {
     close_fixture(&f);
 }
 
+/* Rows are counted in 32 bits: a cache with more is refused before memory is taken. */
+static void too_many_rows(void **state) {
+    OC_UNUSED(state);
+    oc_compute *c;
+    oc_kv_cache kv;
+    const oc_config cfg = small_config(); /* two layers */
+    small_compute(&c, NULL);
+    assert_int_equal(oc_kv_cache_open(&kv, c, &cfg.text, 1 << 20, 1 << 11, OC_BF16, &err), OC_ERR_ARG);
+    assert_null(kv.k);
+    oc_compute_close(c);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(token_by_token), cmocka_unit_test(copied_slots)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(token_by_token), cmocka_unit_test(copied_slots), cmocka_unit_test(too_many_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
