@@ -85,7 +85,7 @@ typedef struct oc_answer {
 } oc_answer;
 
 /* Asks about n pictures; n may be 0. "<image>" in the question marks where the pictures go, in order; without it they
- * come first. question NULL asks for a caption. opt may be NULL. On failure *out is zero. */
+ * come first. question NULL asks for a caption, as training did. opt may be NULL. On failure *out is zero. */
 oc_status oc_model_ask(oc_model *m, const char *question, const oc_picture *pictures, int n, const oc_ask_options *opt,
                        oc_answer *out, oc_error *err);
 void oc_answer_free(oc_answer *a); /* a zeroed answer is allowed */

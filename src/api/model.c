@@ -121,7 +121,6 @@ static oc_status take_answer(oc_answer *out, const oc_generation *g, const oc_to
 
 oc_status oc_model_ask(oc_model *m, const char *question, const oc_picture *pictures, int n, const oc_ask_options *opt,
                        oc_answer *out, oc_error *err) {
-    static const char caption[] = "Provide a one-sentence caption for the provided image.";
     oc_generate_options go;
     oc_generation g = {0};
     oc_batch b = {0};
@@ -131,7 +130,8 @@ oc_status oc_model_ask(oc_model *m, const char *question, const oc_picture *pict
     OC_TRY(generate_options(&go, o, err));
     oc_prompt_set_eos(&go, &m->vlm.cfg, m->tokenizer);
     oc_status st;
-    OC_GO(pack_question(&b, m, question ? question : caption, o->system, pictures, n, err));
+    if (!question) question = oc_config_caption_prompt(&m->vlm.cfg);
+    OC_GO(pack_question(&b, m, question, o->system, pictures, n, err));
     OC_GO(oc_generate(&m->vlm, &b, &go, 1, &g, err));
     OC_GO(take_answer(out, &g, m->tokenizer, err));
 done:

@@ -1,7 +1,6 @@
 /* ocellus caption: a sentence for each picture; ocellus ask: an answer to a question about one. */
+#include "base/log.h"
 #include "cli/session.h"
-
-#define PROMPT "Provide a one-sentence caption for the provided image."
 
 static struct {
     const char *prompt;
@@ -10,7 +9,7 @@ static struct {
     oc_model_settings model;
     oc_prompt_settings prompting;
     oc_decoding_settings decoding;
-} opt = {.prompt = PROMPT, .batch = 8, .decoding = OC_DECODING_DEFAULTS};
+} opt = {.batch = 8, .decoding = OC_DECODING_DEFAULTS};
 
 /* What a model says may hold anything: control characters are not for the terminal, and line ends not inside a line. */
 static void print_text(const char *text, bool one_line) {
@@ -41,9 +40,14 @@ static oc_status print_answer(const oc_session *s, const char *image, const char
     return st;
 }
 
+/* What is said about a run at its end. */
+typedef struct tally {
+    int unreadable, cut;
+} tally;
+
 /* Asks about n pictures at once. */
-static oc_status answer(oc_session *s, const oc_generate_options *go, const char *question, const char *key,
-                        char *const *image, int n, bool named, oc_error *err) {
+static oc_status answer_together(oc_session *s, const oc_generate_options *go, const char *question, const char *key,
+                                 char *const *image, int n, bool named, tally *sum, oc_error *err) {
     oc_batch b;
     oc_generation *g = oc_calloc((size_t)n, sizeof *g);
     if (!g) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the answers");
@@ -51,6 +55,7 @@ static oc_status answer(oc_session *s, const oc_generate_options *go, const char
     if (st == OC_OK) st = oc_generate(&s->model, &b, go, 1, g, err);
     for (int i = 0; i < n; i++) {
         if (st == OC_OK) st = print_answer(s, image[i], key, &g[i], named, err);
+        sum->cut += st == OC_OK && !g[i].finished;
         oc_generation_free(&g[i]);
     }
     oc_batch_close(&b);
@@ -58,9 +63,33 @@ static oc_status answer(oc_session *s, const oc_generate_options *go, const char
     return st;
 }
 
+static bool is_unreadable(oc_status st) { return st == OC_ERR_IO || st == OC_ERR_FORMAT || st == OC_ERR_UNSUPPORTED; }
+
+/* Says which picture could not be read, on stderr and, for programs, in its line of the output. */
+static oc_status print_unreadable(const char *image, const oc_error *why, oc_error *err) {
+    oc_log(OC_LOG_ERROR, "%s", why->msg);
+    if (!opt.json) return OC_OK;
+    return oc_print_json(json_pack("{s:s, s:s}", "image", image, "error", why->msg), err);
+}
+
+/* The same, where one of several pictures may be unreadable: the others are asked about all the same. */
+static oc_status answer(oc_session *s, const oc_generate_options *go, const char *question, const char *key,
+                        char *const *image, int n, bool named, tally *sum, oc_error *err) {
+    oc_status st = answer_together(s, go, question, key, image, n, named, sum, err);
+    if (!named || !is_unreadable(st)) return st;
+    if (n == 1) {
+        const oc_error why = *err;
+        sum->unreadable++;
+        return print_unreadable(image[0], &why, err);
+    }
+    for (int i = 0; i < n; i++) OC_TRY(answer(s, go, question, key, image + i, 1, named, sum, err));
+    return OC_OK;
+}
+
 static int run(const char *dir, const char *question, const char *key, char *const *image, int n, oc_error *err) {
     oc_generate_options go;
     oc_session s;
+    tally sum = {0};
     int usage = oc_decoding_options(&go, &opt.decoding, err);
     if (usage) return usage;
     oc_status st = oc_session_open(&s, dir, &opt.model, true, err);
@@ -73,8 +102,14 @@ static int run(const char *dir, const char *question, const char *key, char *con
             "%s was trained to caption (template plain) and sees no question; --template chat asks all the same", dir);
     OC_GO(st);
     oc_prompt_set_eos(&go, &s.model.cfg, s.tokenizer);
+    if (!question) question = oc_config_caption_prompt(&s.model.cfg);
     for (int i = 0; i < n; i += opt.batch)
-        OC_GO(answer(&s, &go, question, key, image + i, OC_MIN(opt.batch, n - i), n > 1, err));
+        OC_GO(answer(&s, &go, question, key, image + i, OC_MIN(opt.batch, n - i), n > 1, &sum, err));
+    if (sum.cut > 0)
+        oc_log(OC_LOG_INFO, "%d of %d answers were cut off after %d tokens; --max-new-tokens allows more", sum.cut, n,
+               opt.decoding.max_new_tokens);
+    if (sum.unreadable > 0)
+        st = oc_fail(err, OC_ERR_IO, "%d of %d pictures could not be read (each is named above)", sum.unreadable, n);
 done:
     oc_session_close(&s);
     return (int)st;
@@ -90,7 +125,9 @@ static int run_ask(int n, char **args, oc_error *err) {
 }
 
 static const oc_option caption_options[] = {
-    {"--prompt", OPT_STRING, &opt.prompt, "TEXT", "what is asked of models with the chat template"},
+    {"--prompt", OPT_STRING, &opt.prompt, "TEXT",
+     "what is asked of models with the chat template; default: what training asked for captions with, where the model's "
+     "folder says so, else \"" OC_CAPTION_PROMPT "\""},
     {"--batch", OPT_INT, &opt.batch, "1..1024", "pictures at once"},
     {"--json", OPT_FLAG, &opt.json, NULL, "print a JSON object a line"},
     OC_PROMPT_OPTIONS(opt.prompting),
@@ -98,12 +135,11 @@ static const oc_option caption_options[] = {
     OC_MODEL_OPTIONS(opt.model),
     {0}};
 
-static const oc_option ask_options[] = {
-    {"--json", OPT_FLAG, &opt.json, NULL, "print a JSON object"},
-    OC_PROMPT_OPTIONS(opt.prompting),
-    OC_DECODING_OPTIONS(opt.decoding),
-    OC_MODEL_OPTIONS(opt.model),
-    {0}};
+static const oc_option ask_options[] = {{"--json", OPT_FLAG, &opt.json, NULL, "print a JSON object"},
+                                        OC_PROMPT_OPTIONS(opt.prompting),
+                                        OC_DECODING_OPTIONS(opt.decoding),
+                                        OC_MODEL_OPTIONS(opt.model),
+                                        {0}};
 
 const oc_command oc_command_caption = {
     .name = "caption",
@@ -111,9 +147,11 @@ const oc_command oc_command_caption = {
     .positional = "MODEL IMAGE...",
     .min_args = 2,
     .max_args = -1,
-    .details = "Prints a line for each picture, after its name and a tab where there are several.\n\n"
-               "  ocellus caption runs/flickr8k/model dog.jpg\n"
-               "  ocellus caption runs/flickr8k/model photos/*.jpg --beams 3 --json",
+    .details =
+        "Prints a line for each picture, after its name and a tab where there are several. Of several pictures, those that\n"
+        "cannot be read are named on stderr and the others described; the exit status is then 1.\n\n"
+        "  ocellus caption runs/flickr8k/model dog.jpg\n"
+        "  ocellus caption runs/flickr8k/model photos/*.jpg --beams 3 --json",
     .options = caption_options,
     .run = run_caption,
 };

@@ -30,7 +30,8 @@ static const oc_option options[] = {
     {"--limit", OPT_INT, &opt.limit, "0..", "so many pictures (questions) at most, from the beginning; 0: all"},
     {"--batch", OPT_INT, &opt.batch, "0..4096", "prompts at once; 0: 32, or fewer where they are long"},
     {"--prompt", OPT_STRING, &opt.prompt, "TEXT",
-     "question for caption files; default: \"Provide a one-sentence caption for the provided image.\""},
+     "question for caption files; default: what training asked for captions with, where the model's folder says so, else "
+     "\"" OC_CAPTION_PROMPT "\""},
     {"--prompt-suffix", OPT_STRING, &opt.suffix, "TEXT", "appended to every question"},
     {"--lowercase", OPT_FLAG, &opt.lowercase, NULL, "references in lower case (scores do not depend on it)"},
     {"--shuffle-images", OPT_FLAG, &opt.shuffle_images, NULL, "control: show another picture than the one asked about"},
@@ -64,11 +65,12 @@ static oc_dataset_kind data_kind(void) {
     return kind[opt.kind];
 }
 
-static oc_status open_data(oc_dataset **d, oc_error *err) {
+/* model: NULL without one. */
+static oc_status open_data(oc_dataset **d, const oc_config *model, oc_error *err) {
     oc_dataset_options o = {.kind = data_kind(),
                             .json = opt.data,
                             .images = opt.images,
-                            .prompt = opt.prompt,
+                            .prompt = opt.prompt || !model ? opt.prompt : oc_config_caption_prompt(model),
                             .prompt_suffix = opt.suffix,
                             .split = opt.split,
                             .lowercase = opt.lowercase};
@@ -163,7 +165,7 @@ static oc_status with_data(oc_session *s, const oc_evaluate_options *eo, oc_erro
     oc_dataset *d;
     oc_benchmark_files files = {0};
     const oc_benchmark_options data = benchmark_data();
-    OC_TRY(opt.benchmark ? oc_benchmark_open(&d, &files, benchmark(), &data, err) : open_data(&d, err));
+    OC_TRY(opt.benchmark ? oc_benchmark_open(&d, &files, benchmark(), &data, err) : open_data(&d, s ? &s->model.cfg : NULL, err));
     oc_benchmark_files_free(&files);
     oc_status st = opt.constant ? print_constant(d, eo, err) : evaluate(s, d, eo, err);
     oc_dataset_close(d);

@@ -122,6 +122,7 @@ static void add_config_json(json_t *o, const facts *f) {
     json_object_set_new(o, "template", json_string(oc_template_names[c->template]));
     json_object_set_new(o, "system_prompt", json_boolean(!c->no_system));
     if (f->stage[0]) json_object_set_new(o, "stage", json_string(f->stage));
+    if (c->caption_prompt[0]) json_object_set_new(o, "caption_prompt", json_string(c->caption_prompt));
 }
 
 static json_t *tensors_json(const facts *f) {
@@ -189,6 +190,7 @@ static void print_config(const facts *f) {
            oc_template_names[c->template],
            c->template == OC_TEMPLATE_CHAT && c->no_system ? " without system turn" : "",
            f->stage[0] ? ", trained by stage " : "", f->stage);
+    if (c->caption_prompt[0]) printf("captions   asked for with \"%s\"\n", c->caption_prompt);
 }
 
 static void print_file(const facts *f) {

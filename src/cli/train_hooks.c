@@ -9,7 +9,7 @@
 
 /* ---- Evaluation ---------------------------------------------------------------------------------------------------- */
 
-static oc_status open_data(oc_dataset **d, const oc_recipe_eval *e, oc_error *err) {
+static oc_status open_data(oc_dataset **d, const oc_recipe_eval *e, const oc_config *model, oc_error *err) {
     static const oc_dataset_kind kind[] = {[OC_RECIPE_DATA_LLAVA] = OC_DATASET_LLAVA,
                                            [OC_RECIPE_DATA_COCO] = OC_DATASET_COCO,
                                            [OC_RECIPE_DATA_KARPATHY] = OC_DATASET_KARPATHY,
@@ -18,7 +18,7 @@ static oc_status open_data(oc_dataset **d, const oc_recipe_eval *e, oc_error *er
                            &(oc_dataset_options){.kind = kind[e->kind],
                                                  .json = e->json,
                                                  .images = e->images,
-                                                 .prompt = e->prompt,
+                                                 .prompt = e->prompt ? e->prompt : oc_config_caption_prompt(model),
                                                  .split = e->kind == OC_RECIPE_DATA_KARPATHY ? "val" : NULL},
                            err);
 }
@@ -71,7 +71,7 @@ static oc_status evaluate(void *ctx, oc_vlm *m, const oc_tokenizer *tokenizer, c
                                     .generate.max_new_tokens = re->max_new_tokens};
     oc_dataset *d;
     oc_evaluation e;
-    OC_TRY(open_data(&d, re, err));
+    OC_TRY(open_data(&d, re, &m->cfg, err));
     oc_status st = oc_evaluate(&e, m, tokenizer, d, &eo, err);
     if (st == OC_OK) {
         st = record(&e, stage->name, pos, out, err);

@@ -10,6 +10,8 @@
 #include "data/tokenizer.h"
 
 #define OC_IMAGE_PLACEHOLDER "<image>"
+/* What asks for a caption where nothing else is known. */
+#define OC_CAPTION_PROMPT "Provide a one-sentence caption for the provided image."
 #define OC_DEFAULT_SYSTEM "You are a helpful assistant."
 
 typedef struct oc_message {

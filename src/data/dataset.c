@@ -246,7 +246,7 @@ oc_status oc_dataset_open(oc_dataset **out, const oc_dataset_options *opt, oc_er
     *out = NULL;
     if (!d) return no_memory(err);
     d->opt = *opt;
-    if (!d->opt.prompt) d->opt.prompt = "Provide a one-sentence caption for the provided image.";
+    if (!d->opt.prompt) d->opt.prompt = OC_CAPTION_PROMPT;
     oc_status st;
     char *folder = NULL;
     OC_GO(read_records(d, err));

@@ -25,8 +25,7 @@ typedef struct oc_dataset_options {
     const char *annotations; /* VQA v2: the file with the answers; else NULL */
     const char *images;      /* folder, shard pattern or glob; NULL: the annotation file's folder */
     const char *split;       /* Karpathy: "train" (which includes restval), "val", "test"; NULL: all */
-    /* Human turn for caption files; NULL: "Provide a one-sentence caption for the provided image." */
-    const char *prompt;
+    const char *prompt;        /* human turn for caption files; NULL: OC_CAPTION_PROMPT */
     const char *types;         /* VQA: only questions of these types, separated by commas; NULL: all */
     const char *prompt_suffix; /* appended to every human turn that holds an image; NULL: none */
     const char *sampling;      /* "all" (NULL), "first:N", "end:N", "random:N"; N a count or "K%" */

@@ -8,20 +8,19 @@
 
 /* ---- 1. The benchmarks --------------------------------------------------------------------------------------------- */
 
-#define CAPTION_PROMPT "Provide a one-sentence caption for the provided image."
 
 static const oc_benchmark benchmarks[] = {
     {.name = "coco-karpathy",
      .title = "COCO captions, Karpathy's split",
      .task = OC_EVAL_CAPTION,
-     .prompt = CAPTION_PROMPT,
+     .prompt = OC_CAPTION_PROMPT,
      .split = "test",
      .splits = "test|val|train|all",
      .main_scores = {"CIDEr", "Bleu_4", "ROUGE_L"}},
     {.name = "flickr30k",
      .title = "Flickr30k captions, Karpathy's split",
      .task = OC_EVAL_CAPTION,
-     .prompt = CAPTION_PROMPT,
+     .prompt = OC_CAPTION_PROMPT,
      .split = "test",
      .splits = "test|val|train|all",
      .main_scores = {"CIDEr", "Bleu_4", "ROUGE_L"}},

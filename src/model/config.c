@@ -12,6 +12,10 @@ const char *const oc_template_names[OC_TEMPLATE_COUNT] = {"chat", "plain"};
 
 enum { MAX_JSON = 16 << 20, MAX_PATCHES = 1 << 16, MAX_MERGE = 64, MAX_ID = 1 << 24 };
 
+const char *oc_config_caption_prompt(const oc_config *c) {
+    return c->caption_prompt[0] ? c->caption_prompt : OC_CAPTION_PROMPT;
+}
+
 int oc_config_tokens_per_image(const oc_config *c) {
     int g = oc_vision_grid(&c->vision) / c->projector.merge;
     return g * g;
@@ -214,6 +218,17 @@ static oc_status read_features(oc_config *c, const json_t *o, bool onevision, co
         where, select, json_object_get(o, "vision_feature_select_strategy") ? "" : " (not given)");
 }
 
+static oc_status read_caption_prompt(oc_config *c, const json_t *own, const char *where, oc_error *err) {
+    const char *text = NULL;
+    OC_TRY(oc_json_get_string(own, "caption_prompt", &text, where, err));
+    if (!text) return OC_OK;
+    if (strlen(text) >= sizeof c->caption_prompt)
+        return oc_fail(err, OC_ERR_FORMAT, "%s: \"caption_prompt\" has %zu bytes; %zu are possible", where, strlen(text),
+                       sizeof c->caption_prompt - 1);
+    strcpy(c->caption_prompt, text);
+    return OC_OK;
+}
+
 static oc_status read_llava(oc_config *c, const json_t *o, bool onevision, const char *where, oc_error *err) {
     const json_t *v = json_object_get(o, "vision_config"), *t = json_object_get(o, "text_config");
     if (!json_is_object(v) || !json_is_object(t))
@@ -246,6 +261,7 @@ static oc_status read_llava(oc_config *c, const json_t *o, bool onevision, const
     OC_TRY(read_enum(own, "aspect", oc_aspect_names, OC_ASPECT_COUNT, &aspect, where, err));
     OC_TRY(read_enum(own, "template", oc_template_names, OC_TEMPLATE_COUNT, &template, where, err));
     OC_TRY(oc_json_get_bool(own, "system_prompt", &system_prompt, where, err));
+    OC_TRY(read_caption_prompt(c, own, where, err));
     c->mask = (oc_mask)mask;
     c->template = (oc_template)template;
     c->no_system = !system_prompt;
@@ -392,7 +408,9 @@ static json_t *model_json(const oc_config *c, oc_dtype dtype, const char *stage)
                       "ocellus", "mask", oc_mask_names[c->mask], "aspect", oc_aspect_names[c->aspect], "merge",
                       c->projector.merge, "projector_hidden", c->projector.hidden, "template",
                       oc_template_names[c->template], "system_prompt", !c->no_system);
-        if (o && stage) json_object_set_new(json_object_get(o, "ocellus"), "stage", json_string(stage));
+        json_t *own = json_object_get(o, "ocellus");
+        if (own && stage) json_object_set_new(own, "stage", json_string(stage));
+        if (own && c->caption_prompt[0]) json_object_set_new(own, "caption_prompt", json_string(c->caption_prompt));
     } else if (c->has_vision) {
         o = vision_json(&c->vision);
         if (o) json_object_set_new(o, "architectures", json_pack("[s]", "SiglipVisionModel"));

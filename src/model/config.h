@@ -39,6 +39,8 @@ typedef struct oc_projector_config {
     oc_act act;
 } oc_projector_config;
 
+enum { OC_CAPTION_PROMPT_SIZE = 512 }; /* bytes, with the zero that ends it */
+
 typedef struct oc_config {
     bool has_vision, has_text; /* a lone tower has only one of them; a VLM has both and a projector */
     oc_vision_config vision;
@@ -50,6 +52,8 @@ typedef struct oc_config {
     oc_aspect aspect;
     oc_template template; /* how conversations were written in training; foreign models: chat */
     bool no_system;       /* ... without a system turn of their own */
+    /* What training asked for captions with, as far as it is known (oc_config_caption_prompt). */
+    char caption_prompt[OC_CAPTION_PROMPT_SIZE];
     bool own;             /* config.json says so: it has an "ocellus" object */
     float image_mean[3], image_std[3];
 } oc_config;
@@ -58,6 +62,9 @@ static inline int oc_vision_grid(const oc_vision_config *v) { return v->image_si
 static inline int oc_vision_patches(const oc_vision_config *v) { return oc_vision_grid(v) * oc_vision_grid(v); }
 /* Decoder tokens that one image takes: patches / merge^2 (rest of the grid dropped). */
 int oc_config_tokens_per_image(const oc_config *c);
+
+/* The question that this model answers with a caption. */
+const char *oc_config_caption_prompt(const oc_config *c);
 
 /* Sizes of 0 take the default of the paper's model; everything else as documented above. */
 void oc_config_defaults(oc_config *c);

@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 #include "base/text.h"
+#include "model/config.h"
 #include "train/optimizer.h"
 #include "train/settings_rows.h"
 
@@ -173,6 +174,9 @@ static const oc_setting stage_table[] = {
     WORD(oc_recipe_stage, "mask", mask, "causal|prefix|isolated|model", "model", "model: that of the model"),
     WORD(oc_recipe_stage, "template", chat_template, "plain|chat", "chat",
          "plain: image and answer only, chat: the chat template"),
+    TEXT(oc_recipe_stage, "caption_prompt", caption_prompt, NULL,
+         "what captions are asked for with afterwards, kept in the model's folder; without it the question that most samples "
+         "of the first data set with captions share"),
     INT(oc_recipe_stage, "max_length", max_length, "8..1048576", "512",
         "tokens of a sample, visual ones included; longer answers are cut"),
     BOOL(oc_recipe_stage, "system_prompt", system_prompt, "true",
@@ -372,6 +376,10 @@ static oc_status check_stage(const oc_recipe *r, int i, oc_error *err) {
         return fail_rule(r, s->line, where,
                          "nothing is trained: give train.vision, train.projector or train.lm a learning rate", err);
     if (s->datasets.n == 0) return fail_rule(r, s->line, where, "datasets: at least one was expected", err);
+    if (s->caption_prompt && (!*s->caption_prompt || strlen(s->caption_prompt) >= OC_CAPTION_PROMPT_SIZE ||
+                              strstr(s->caption_prompt, OC_IMAGE_PLACEHOLDER)))
+        return fail_rule(r, s->line, where,
+                         "caption_prompt: 1 to 511 bytes without " OC_IMAGE_PLACEHOLDER " were expected", err);
     if (s->micro_batch > s->batch) return fail_rule(r, s->line, where, "micro_batch is larger than batch", err);
     if (s->mask == OC_RECIPE_MASK_OF_MODEL) s->mask = r->model.mask;
     OC_TRY(check_budget(r, &s->budget, s->line, where, err));

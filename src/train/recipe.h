@@ -147,6 +147,7 @@ typedef struct oc_recipe_rates {
 typedef struct oc_recipe_stage {
     int line;
     const char *name;
+    const char *caption_prompt; /* NULL: found in the data, oc_mixture_caption_prompt */
     bool skip; /* never true in a recipe that was read: such stages are left out of its list */
     oc_recipe_budget budget;
     int batch, micro_batch, max_tokens; /* micro_batch 0: up to 64; max_tokens 0: no limit of its own */

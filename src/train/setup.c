@@ -181,6 +181,49 @@ void oc_mixture_close(oc_mixture *m) {
     memset(m, 0, sizeof *m);
 }
 
+/* The question of a sample that has one picture, which comes first, and one answer; NULL: it is none. */
+static const char *caption_question(const oc_sample *s) {
+    static const char place[] = OC_IMAGE_PLACEHOLDER;
+    const char *text = s->turn[0].text;
+    if (s->n_images != 1 || s->n_turns != 2 || strncmp(text, place, sizeof place - 1)) return NULL;
+    text += sizeof place - 1;
+    text += strspn(text, " \n");
+    return *text ? text : NULL;
+}
+
+/* Sample k of the looks that are taken at a data set, spread over it. */
+static const char *look(const oc_dataset *d, size_t k, size_t looks) {
+    oc_sample s;
+    oc_dataset_sample(d, k * oc_dataset_count(d) / looks, &s);
+    return caption_question(&s);
+}
+
+/* The question of more than half of a data set's looks (Boyer and Moore's vote), NULL: there is none. */
+static const char *common_question(const oc_dataset *d) {
+    enum { LOOKS = 256 };
+    const size_t looks = OC_MIN((size_t)LOOKS, oc_dataset_count(d));
+    const char *leader = NULL, *text;
+    size_t votes = 0, same = 0;
+    for (size_t k = 0; k < looks; k++) {
+        if (!(text = look(d, k, looks))) continue;
+        if (votes == 0) leader = text;
+        votes = strcmp(text, leader) ? votes - 1 : votes + 1;
+    }
+    for (size_t k = 0; leader && k < looks; k++) same += (text = look(d, k, looks)) && !strcmp(text, leader);
+    return 2 * same > looks ? leader : NULL;
+}
+
+void oc_mixture_caption_prompt(const oc_mixture *m, const oc_list *datasets, char *out, size_t size) {
+    out[0] = 0;
+    for (int i = 0; i < m->n; i++) {
+        if (oc_recipe_dataset_at(datasets, i)->kind == OC_RECIPE_DATA_VQA) continue;
+        const char *question = common_question(m->dataset[i]);
+        if (!question) continue;
+        if (strlen(question) < size) strcpy(out, question);
+        return;
+    }
+}
+
 typedef struct missing_picture {
     char sample[128], image[256];
 } missing_picture;

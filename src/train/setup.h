@@ -43,6 +43,11 @@ typedef struct oc_mixture {
 oc_status oc_mixture_open(oc_mixture *m, const oc_list *datasets, uint64_t seed, oc_error *err);
 void oc_mixture_close(oc_mixture *m);
 
+/* What these data sets ask for captions with: the question that more than half of a look's samples with one picture and one
+ * answer have, in the first data set without VQA questions where there is one. "" where there is none or it has `size` bytes or
+ * more. */
+void oc_mixture_caption_prompt(const oc_mixture *m, const oc_list *datasets, char *out, size_t size);
+
 /* Looks for every picture of an open mixture, the elements of `datasets`, without reading it. where: what the mixture belongs
  * to, for messages. Up to `allowed` may be missing. */
 oc_status oc_mixture_check_pictures(const oc_mixture *m, const oc_list *datasets, const char *where, int64_t allowed,

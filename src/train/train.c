@@ -105,10 +105,22 @@ static size_t grown_since(size_t before) {
     return now > before ? now - before : 0;
 }
 
+/* What the model is asked for captions with from now on. That of an earlier stage stays where this one has none. */
+static void remember_caption_prompt(oc_stage_run *s) {
+    char text[OC_CAPTION_PROMPT_SIZE] = "";
+    if (s->stage->chat_template == OC_RECIPE_TEMPLATE_PLAIN) return; /* where no question is asked */
+    if (s->stage->caption_prompt)
+        snprintf(text, sizeof text, "%s", s->stage->caption_prompt);
+    else
+        oc_mixture_caption_prompt(&s->mixture, &s->stage->datasets, text, sizeof text);
+    if (text[0]) memcpy(s->m->cfg.caption_prompt, text, sizeof text);
+}
+
 oc_status oc_stage_open_data(oc_stage_run *s, oc_error *err) {
     size_t before = oc_rss_bytes();
     OC_TRY(oc_mixture_open(&s->mixture, &s->stage->datasets, (uint64_t)s->run->recipe->seed, err));
     s->data_resident = grown_since(before);
+    remember_caption_prompt(s);
     s->before_loader = oc_rss_bytes();
     OC_TRY(oc_stage_open_loader(s, err));
     return OC_OK;

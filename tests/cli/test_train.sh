@@ -62,6 +62,13 @@ for folder in whole/stage-1-align whole/stage-2-tune whole/model; do
     "$program" inspect $folder >/dev/null || fail "$folder"
 done
 has "the template is remembered" "$("$program" inspect whole/model --json)" '"template": "chat", "system_prompt": true, "stage": "tune"'
+has "captions are asked for as in training" "$("$program" inspect whole/stage-1-align)" 'asked for with "Describe the image in detail."'
+has "and in the stage after it" "$("$program" inspect whole/model --json)" '"caption_prompt": "Describe the image."'
+picture=data/images/000000.png
+[ -e $picture ] || fail "no $picture"
+is "caption asks so" "$("$program" caption whole/model $picture --dtype f32)" "$("$program" caption whole/model $picture --dtype f32 --prompt "Describe the image.")"
+[ "$("$program" caption whole/model $picture --dtype f32 --json)" != "$("$program" caption whole/model $picture --dtype f32 --json --prompt "Describe the image in detail.")" ] ||
+    fail "the question for a caption changes nothing"
 "$program" eval whole/model --data data/captions_coco.json --limit 4 --max-new-tokens 4 --dtype f32 --json --quiet >eval.json || fail "eval"
 number() { sed -n "s/.*\"$1\": *\([-0-9.e]*\).*/\1/p" | head -1; }
 for s in ROUGE_L CIDEr new_tokens; do

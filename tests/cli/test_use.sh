@@ -43,6 +43,16 @@ is "plain" "$("$program" caption "$model" "$images/rgb.png" "${short[@]}" --temp
 fails "ask without template" 1 "--template chat" "$program" ask "$model" "$images/rgb.png" "Who?" --template plain
 fails "no picture" 1 "none.png" "$program" caption "$model" "$tmp/none.png"
 fails "not a picture" 1 "config.json" "$program" caption "$model" "$model/config.json"
+"$program" caption "$model" "$images/rgb.png" "$tmp/none.png" "$images/gray.jpg" "$model/config.json" "${short[@]}" --batch 3 >"$tmp/some" 2>"$tmp/err"
+is "some unreadable, exit code" $? 1
+is "some unreadable, lines" "$(cut -f1 "$tmp/some")" "$images/rgb.png
+$images/gray.jpg"
+is "some unreadable, messages" "$(grep -c -e "none.png: cannot open" -e "config.json: JSON" -e "2 of 4 pictures could not be read" "$tmp/err")" 3
+"$program" caption "$model" "$images/rgb.png" "$tmp/none.png" "${short[@]}" --json >"$tmp/some" 2>/dev/null && fail "unreadable, json: exit code"
+has "unreadable, json" "$(sed -n 2p "$tmp/some")" "{\"image\": \"$tmp/none.png\", \"error\": \"$tmp/none.png: cannot open"
+"$program" caption "$model" "$images/rgb.png" "${short[@]}" 2>"$tmp/err" >/dev/null
+has "cut off" "$(cat "$tmp/err")" "1 of 1 answers were cut off after 5 tokens"
+is "cut off, quiet" "$("$program" caption "$model" "$images/rgb.png" "${short[@]}" --quiet 2>&1 >/dev/null)" ""
 fails "no model" 1 "$tmp/none" "$program" caption "$tmp/none" "$images/rgb.png"
 fails "too few arguments" 2 "MODEL IMAGE..." "$program" caption "$model"
 fails "beams and temperature" 2 "exclude each other" "$program" caption "$model" "$images/rgb.png" --beams 2 --temperature 1

@@ -113,9 +113,13 @@ static void variants(void **state) {
     c = parsed("{\"model_type\": \"siglip\", \"text_config\": {\"hidden_size\": 1}, \"vision_config\": {\"hidden_size\": 32, \"num_attention_heads\": 2}}");
     assert_true(c.has_vision && !c.has_text && c.vision.hidden == 32);
     c = parsed(LLAVA(", \"ocellus\": {\"mask\": \"causal\", \"aspect\": \"pad\", \"merge\": 2, \"projector_hidden\": 100, \"template\": \"plain\", \"system_prompt\": false, "
-                     "\"stage\": \"align\"}"));
+                     "\"stage\": \"align\", \"caption_prompt\": \"What is this?\"}"));
     assert_true(c.mask == OC_MASK_CAUSAL && c.aspect == OC_ASPECT_PAD && c.projector.merge == 2 && c.projector.hidden == 100);
     assert_true(c.template == OC_TEMPLATE_PLAIN && c.no_system);
+    assert_string_equal(oc_config_caption_prompt(&c), "What is this?");
+    c = parsed(LLAVA(""));
+    assert_string_equal(oc_config_caption_prompt(&c), OC_CAPTION_PROMPT);
+    c = parsed(LLAVA(", \"ocellus\": {\"merge\": 2}"));
     assert_int_equal(oc_config_tokens_per_image(&c), 4);
     c = parsed("{\"model_type\": \"llava\", " VISION ", \"text_config\": {" TEXT_KEYS ", \"tie_word_embeddings\": true}, " FULL "}");
     assert_true(c.text.tied);
@@ -179,6 +183,11 @@ static void what_is_wrong_is_named(void **state) {
     refused(LLAVA(", \"ocellus\": {\"merge\": 0}"), "merge", NULL);
     refused(LLAVA(", \"ocellus\": {\"merge\": 5}"), "merge", NULL); /* of a 4 x 4 grid */
     refused(LLAVA(", \"ocellus\": {\"template\": \"vicuna\"}"), "template", "vicuna");
+    refused(LLAVA(", \"ocellus\": {\"caption_prompt\": 3}"), "caption_prompt", "a string was expected");
+    char text[2048], filler[OC_CAPTION_PROMPT_SIZE + 1];
+    memset(filler, 'a', sizeof filler - 1), filler[sizeof filler - 1] = 0;
+    snprintf(text, sizeof text, LLAVA(", \"ocellus\": {\"caption_prompt\": \"%s\"}"), filler);
+    refused(text, "caption_prompt", "512 bytes; 511 are possible");
     refused(SIGLIP(", \"num_channels\": 1"), "num_channels", NULL);
     refused(SIGLIP(", \"hidden_act\": \"quick_gelu\""), "hidden_act", "quick_gelu");
     refused(QWEN(", \"hidden_act\": \"gelu\""), "hidden_act", "gelu");
@@ -245,6 +254,7 @@ static void check_round_trip(const oc_config *c, const char *dir) {
     assert_memory_equal(&back.projector, &c->projector, sizeof c->projector);
     assert_true(back.image_token == c->image_token && back.mask == c->mask && back.aspect == c->aspect);
     assert_true(back.template == c->template && back.no_system == c->no_system);
+    assert_string_equal(back.caption_prompt, c->caption_prompt);
 }
 
 static void round_trips(void **state) {
@@ -267,6 +277,7 @@ static void round_trips(void **state) {
         c.aspect = OC_ASPECT_PAD_AFTER;
         c.template = OC_TEMPLATE_PLAIN;
         c.no_system = true;
+        strcpy(c.caption_prompt, "Was ist \"das\"? \xc3\xa4\n");
         c.eos_token = 3;
         c.pad_token = kind == 0 ? 0 : -1;
         c.image_mean[1] = 0.123f, c.image_std[2] = 0.7f;

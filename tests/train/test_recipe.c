@@ -189,6 +189,8 @@ static const struct {
     {"model: {init: m}\nstages: [{name: a, train: {lm: 1}, datasets: [{json: j, sampling: 'end:101%'}]}]", "sampling"},
     {"model: {init: m}\nstages: [{name: a, steps: 5, minutes: 1, train: {lm: 1}, datasets: [{json: j}]}]", "give one of epochs, steps and minutes"},
     {"model: {init: m}\nstages: [{name: a, batch: 2, micro_batch: 3, train: {lm: 1}, datasets: [{json: j}]}]", "micro_batch is larger"},
+    {"model: {init: m}\nstages: [{name: a, caption_prompt: \"a <image>\", train: {lm: 1}, datasets: [{json: j}]}]", "caption_prompt: 1 to 511"},
+    {"model: {init: m}\nstages: [{name: a, caption_prompt: \"\", train: {lm: 1}, datasets: [{json: j}]}]", "caption_prompt"},
     {"weights: bf16\nmodel: {init: m}\nstages: [{name: a, ema: 0.99, train: {lm: 1}, datasets: [{json: j}]}]", "ema averages float32 weights"},
     {"gradients: bf16\nmodel: {init: m}\nstages: [{name: a, optimizer: muon, train: {lm: 1}, datasets: [{json: j}]}]", "dir/r.yaml:3: stages[0]: optimizer: muon needs float32 state"},
     {"moments: bf16\nmodel: {init: m}\nstages: [{name: a, optimizer: muon, train: {lm: 1}, datasets: [{json: j}]}]", "muon needs float32 state"},
