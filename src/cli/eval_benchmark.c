@@ -137,6 +137,17 @@ static oc_status score(run *r, oc_error *err) {
     return st;
 }
 
+/* What is asked is the benchmark's, so that scores can be compared; a model that learned another question may not know it. */
+static void warn_of_prompt(const run *r) {
+    const oc_benchmark *b = r->s->benchmark;
+    const oc_config *c = &r->session.model.cfg;
+    const char *asked = r->s->data.prompt ? r->s->data.prompt : b->prompt;
+    if (b->task != OC_EVAL_CAPTION || c->template == OC_TEMPLATE_PLAIN || !c->caption_prompt[0]) return;
+    if (strcmp(asked, c->caption_prompt))
+        oc_log(OC_LOG_WARN, "%s learned to caption when asked \"%s\", and is asked \"%s\" (--prompt asks otherwise)",
+               r->s->model, c->caption_prompt, asked);
+}
+
 oc_status oc_eval_benchmark(const oc_benchmark_settings *s, oc_evaluate_options *eo, oc_error *err) {
     run r = {.s = s, .eo = eo};
     oc_status st;
@@ -153,6 +164,7 @@ oc_status oc_eval_benchmark(const oc_benchmark_settings *s, oc_evaluate_options 
     OC_GO(oc_session_open(&r.session, s->model, &s->arithmetic, true, err));
     OC_GO(oc_session_needs_vlm(&r.session, s->model, err));
     OC_GO(oc_session_set_prompt(&r.session, s->model, &s->prompting, err));
+    warn_of_prompt(&r);
     eo->system = r.session.system;
     OC_GO(make_setup(&r, err));
     OC_GO(choose_out(&r, err));
