@@ -55,6 +55,7 @@ static void every_key(void **state) {
     assert_true(s->optim.clip == 0 && s->ema == 0.999);
     assert_int_equal(s->mask, OC_RECIPE_MASK_CAUSAL);
     assert_int_equal(s->chat_template, OC_RECIPE_TEMPLATE_PLAIN);
+    assert_string_equal(s->caption_prompt, "What is it, \"exactly\"?");
     assert_int_equal(s->datasets.n, 2);
     assert_true(s->group_by_image && s->captions_per_image == 1 && s->max_length == 77 && s->token_drop == 0.25 && !s->system_prompt);
     const oc_recipe_dataset *d = oc_recipe_dataset_at(&s->datasets, 0);
