@@ -45,26 +45,6 @@ typedef struct tally {
     int unreadable, cut;
 } tally;
 
-/* Asks about n pictures at once. */
-static oc_status answer_together(oc_session *s, const oc_generate_options *go, const char *question, const char *key,
-                                 char *const *image, int n, bool named, tally *sum, oc_error *err) {
-    oc_batch b;
-    oc_generation *g = oc_calloc((size_t)n, sizeof *g);
-    if (!g) return oc_fail(err, OC_ERR_NOMEM, "out of memory for the answers");
-    oc_status st = oc_session_ask(s, &b, question, image, n, err);
-    if (st == OC_OK) st = oc_generate(&s->model, &b, go, 1, g, err);
-    for (int i = 0; i < n; i++) {
-        if (st == OC_OK) st = print_answer(s, image[i], key, &g[i], named, err);
-        sum->cut += st == OC_OK && !g[i].finished;
-        oc_generation_free(&g[i]);
-    }
-    oc_batch_close(&b);
-    oc_free(g);
-    return st;
-}
-
-static bool is_unreadable(oc_status st) { return st == OC_ERR_IO || st == OC_ERR_FORMAT || st == OC_ERR_UNSUPPORTED; }
-
 /* Says which picture could not be read, on stderr and, for programs, in its line of the output. */
 static oc_status print_unreadable(const char *image, const oc_error *why, oc_error *err) {
     oc_log(OC_LOG_ERROR, "%s", why->msg);
@@ -72,18 +52,26 @@ static oc_status print_unreadable(const char *image, const oc_error *why, oc_err
     return oc_print_json(json_pack("{s:s, s:s}", "image", image, "error", why->msg), err);
 }
 
-/* The same, where one of several pictures may be unreadable: the others are asked about all the same. */
+/* Asks about n pictures at once. Of several, named ones the unreadable do not keep the others from being asked about. */
 static oc_status answer(oc_session *s, const oc_generate_options *go, const char *question, const char *key,
                         char *const *image, int n, bool named, tally *sum, oc_error *err) {
-    oc_status st = answer_together(s, go, question, key, image, n, named, sum, err);
-    if (!named || !is_unreadable(st)) return st;
-    if (n == 1) {
-        const oc_error why = *err;
-        sum->unreadable++;
-        return print_unreadable(image[0], &why, err);
+    oc_batch b = {0};
+    oc_generation *g = oc_calloc((size_t)n, sizeof *g);
+    oc_error *why = oc_calloc((size_t)n, sizeof *why);
+    oc_status st = g && why ? OC_OK : oc_fail(err, OC_ERR_NOMEM, "out of memory for the answers");
+    if (st == OC_OK) st = oc_session_ask(s, &b, question, image, n, named ? why : NULL, err);
+    if (st == OC_OK) st = oc_generate(&s->model, &b, go, 1, g, err);
+    for (int i = 0; st == OC_OK && i < n; i++) {
+        const bool unreadable = why[i].code != OC_OK;
+        st = unreadable ? print_unreadable(image[i], &why[i], err) : print_answer(s, image[i], key, &g[i], named, err);
+        sum->unreadable += unreadable;
+        sum->cut += !unreadable && !g[i].finished;
     }
-    for (int i = 0; i < n; i++) OC_TRY(answer(s, go, question, key, image + i, 1, named, sum, err));
-    return OC_OK;
+    for (int i = 0; g && i < n; i++) oc_generation_free(&g[i]);
+    oc_batch_close(&b);
+    oc_free(why);
+    oc_free(g);
+    return st;
 }
 
 static int run(const char *dir, const char *question, const char *key, char *const *image, int n, oc_error *err) {

@@ -42,18 +42,21 @@ static oc_status data_json(json_t **out, const run *r, oc_error *err) {
     return OC_OK;
 }
 
+static const char *caption_prompt(const run *r) {
+    return r->s->data.prompt ? r->s->data.prompt : r->s->benchmark->prompt;
+}
+
 static oc_status make_setup(run *r, oc_error *err) {
     char model[17];
     json_t *data = NULL;
     const oc_benchmark *b = r->s->benchmark;
     const oc_config *c = &r->session.model.cfg;
-    const char *prompt = r->s->data.prompt ? r->s->data.prompt : b->prompt,
-               *suffix = r->s->data.suffix ? r->s->data.suffix : b->suffix;
+    const char *suffix = r->s->data.suffix ? r->s->data.suffix : b->suffix;
     OC_TRY(oc_hash_model(model, r->s->model, err));
     OC_TRY(data_json(&data, r, err));
     r->setup = json_pack("{s:s, s:s, s:s, s:o, s:s?, s:s?, s:s, s:s?, s:b, s:o, s:s, s:I, s:i, s:b}", "benchmark",
-                         b->name, "split", split_of(r), "model", model, "data", data, "prompt", prompt, "suffix",
-                         suffix, "template", c->template == OC_TEMPLATE_PLAIN ? "plain" : "chat", "system",
+                         b->name, "split", split_of(r), "model", model, "data", data, "prompt", caption_prompt(r),
+                         "suffix", suffix, "template", c->template == OC_TEMPLATE_PLAIN ? "plain" : "chat", "system",
                          r->session.system, "no_system", (int)c->no_system, "decoding", decoding_json(&r->eo->generate),
                          "arithmetic", r->session.model.t == OC_BF16 ? "bf16" : "f32", "batch",
                          (json_int_t)oc_evaluation_batch(&r->session.model, r->session.tokenizer, r->eo), "limit",
@@ -139,13 +142,11 @@ static oc_status score(run *r, oc_error *err) {
 
 /* What is asked is the benchmark's, so that scores can be compared; a model that learned another question may not know it. */
 static void warn_of_prompt(const run *r) {
-    const oc_benchmark *b = r->s->benchmark;
     const oc_config *c = &r->session.model.cfg;
-    const char *asked = r->s->data.prompt ? r->s->data.prompt : b->prompt;
-    if (b->task != OC_EVAL_CAPTION || c->template == OC_TEMPLATE_PLAIN || !c->caption_prompt[0]) return;
-    if (strcmp(asked, c->caption_prompt))
+    if (r->eo->task != OC_EVAL_CAPTION || c->template == OC_TEMPLATE_PLAIN || !c->caption_prompt[0]) return;
+    if (strcmp(caption_prompt(r), c->caption_prompt))
         oc_log(OC_LOG_WARN, "%s learned to caption when asked \"%s\", and is asked \"%s\" (--prompt asks otherwise)",
-               r->s->model, c->caption_prompt, asked);
+               r->s->model, c->caption_prompt, caption_prompt(r));
 }
 
 oc_status oc_eval_benchmark(const oc_benchmark_settings *s, oc_evaluate_options *eo, oc_error *err) {

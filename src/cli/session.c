@@ -84,15 +84,29 @@ static oc_status pack_prompts(const oc_session *s, oc_batch *b, const oc_chat_to
     return st;
 }
 
+/* Picture i, or a blank one and in *unreadable (NULL: not wanted) why it could not be read. */
+static oc_status read_picture(oc_batch *b, const oc_config *c, int i, const char *path, oc_error *unreadable,
+                              oc_error *err) {
+    const size_t plane = 3 * (size_t)b->image_size * (size_t)b->image_size;
+    const oc_status st = oc_prompt_picture(b, c, i, path, err);
+    if (!unreadable) return st;
+    *unreadable = (oc_error){.code = OC_OK};
+    if (st == OC_OK || st == OC_ERR_NOMEM) return st;
+    *unreadable = *err;
+    memset(b->pixels + (size_t)i * plane, 0, plane * sizeof *b->pixels);
+    return OC_OK;
+}
+
 oc_status oc_session_ask(const oc_session *s, oc_batch *b, const char *question, char *const *image, int n,
-                         oc_error *err) {
+                         oc_error *unreadable, oc_error *err) {
     const oc_config *c = &s->model.cfg;
     oc_chat_tokens prompt = {0};
     oc_status st;
     memset(b, 0, sizeof *b);
     OC_GO(oc_prompt_question(c, s->tokenizer, s->system, question, image != NULL, &prompt, err));
     OC_GO(pack_prompts(s, b, &prompt, n, image != NULL, err));
-    for (int i = 0; image && i < n; i++) OC_GO(oc_prompt_picture(b, c, i, image[i], err));
+    for (int i = 0; image && i < n; i++)
+        OC_GO(read_picture(b, c, i, image[i], unreadable ? &unreadable[i] : NULL, err));
 done:
     oc_chat_tokens_free(&prompt);
     return st;

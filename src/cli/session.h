@@ -75,9 +75,10 @@ oc_status oc_session_set_prompt(oc_session *s, const char *dir, const oc_prompt_
 
 /* A batch of n times the same question about one picture each; image NULL: without pictures, n = 1. The question may say
  * where the picture goes ("<image>"); otherwise it comes first. Closed by the caller with oc_batch_close (also after
- * a failure). */
+ * a failure). unreadable NULL: a picture that cannot be read is a failure. Else [n] errors, OC_OK for those that could be
+ * read; the others are blank, and their answers mean nothing. */
 oc_status oc_session_ask(const oc_session *s, oc_batch *b, const char *question, char *const *image, int n,
-                         oc_error *err);
+                         oc_error *unreadable, oc_error *err);
 
 /* Prints a JSON value as one line on stdout and gives up the reference; NULL is reported as out of memory. */
 oc_status oc_print_json(json_t *o, oc_error *err);

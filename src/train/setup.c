@@ -213,15 +213,13 @@ static const char *common_question(const oc_dataset *d) {
     return 2 * same > looks ? leader : NULL;
 }
 
-void oc_mixture_caption_prompt(const oc_mixture *m, const oc_list *datasets, char *out, size_t size) {
-    out[0] = 0;
+const char *oc_mixture_caption_prompt(const oc_mixture *m, const oc_list *datasets) {
     for (int i = 0; i < m->n; i++) {
         if (oc_recipe_dataset_at(datasets, i)->kind == OC_RECIPE_DATA_VQA) continue;
         const char *question = common_question(m->dataset[i]);
-        if (!question) continue;
-        if (strlen(question) < size) strcpy(out, question);
-        return;
+        if (question) return strlen(question) < OC_CAPTION_PROMPT_SIZE ? question : NULL;
     }
+    return NULL;
 }
 
 typedef struct missing_picture {

@@ -43,10 +43,10 @@ typedef struct oc_mixture {
 oc_status oc_mixture_open(oc_mixture *m, const oc_list *datasets, uint64_t seed, oc_error *err);
 void oc_mixture_close(oc_mixture *m);
 
-/* What these data sets ask for captions with: the question that more than half of a look's samples with one picture and one
- * answer have, in the first data set without VQA questions where there is one. "" where there is none or it has `size` bytes or
- * more. */
-void oc_mixture_caption_prompt(const oc_mixture *m, const oc_list *datasets, char *out, size_t size);
+/* What these data sets, the elements of `datasets`, ask for captions with: the question that more than half of the samples looked
+ * at share (256 of a data set; of one picture, one question and one answer), in the first data set that has one; VQA files have
+ * none. NULL: there is none, or it does not fit into a configuration. Lives as long as the mixture. */
+const char *oc_mixture_caption_prompt(const oc_mixture *m, const oc_list *datasets);
 
 /* Looks for every picture of an open mixture, the elements of `datasets`, without reading it. where: what the mixture belongs
  * to, for messages. Up to `allowed` may be missing. */

@@ -107,13 +107,10 @@ static size_t grown_since(size_t before) {
 
 /* What the model is asked for captions with from now on. That of an earlier stage stays where this one has none. */
 static void remember_caption_prompt(oc_stage_run *s) {
-    char text[OC_CAPTION_PROMPT_SIZE] = "";
     if (s->stage->chat_template == OC_RECIPE_TEMPLATE_PLAIN) return; /* where no question is asked */
-    if (s->stage->caption_prompt)
-        snprintf(text, sizeof text, "%s", s->stage->caption_prompt);
-    else
-        oc_mixture_caption_prompt(&s->mixture, &s->stage->datasets, text, sizeof text);
-    if (text[0]) memcpy(s->m->cfg.caption_prompt, text, sizeof text);
+    const char *prompt = s->stage->caption_prompt;
+    if (!prompt) prompt = oc_mixture_caption_prompt(&s->mixture, &s->stage->datasets);
+    if (prompt) strcpy(s->m->cfg.caption_prompt, prompt); /* both are short enough */
 }
 
 oc_status oc_stage_open_data(oc_stage_run *s, oc_error *err) {

@@ -58,13 +58,6 @@ run() { "$program" eval "$model" --benchmark "$@" "${short[@]}"; }
 # --- Each layout is found, and the scores are those of `ocellus score`.
 run coco-karpathy --data coco --out c --json >c.json || fail "coco-karpathy"
 is "coco, items" "$(number items <c.json)" 6
-
-# --- A model that learned to caption at another question is told from one that did not.
-cp -r "$model" asked
-sed -i '1s/{/{"ocellus": {"caption_prompt": "Look."},/' asked/config.json
-captioned() { "$program" eval asked --benchmark coco-karpathy --data coco --dtype f32 --max-new-tokens 2 --limit 2 --out a --restart "$@" 2>&1 >/dev/null | grep -c 'learned to caption when asked "Look."'; }
-is "another question" "$(captioned)" 1
-is "its own question" "$(captioned --prompt Look.)" 0
 has "coco, split" c.json '"split": "test", "official_split": true'
 for id in 0 2 4 6 8 10; do has "coco, ids" c/results.json "\"image_id\": $id,"; done
 "$program" score --task caption --references coco2/annotations/captions_val2014.json --results c/results.json --json >score.json 2>/dev/null
@@ -122,6 +115,13 @@ sed -i '6s/"item"/"itxm"/' cut/journal.jsonl
 "$program" eval m "${slow[@]}" --out cut >/dev/null 2>err || fail "a damaged journal"
 has "a damaged journal" err "journal.jsonl:6: not the line of item 4"
 cmp whole/items.jsonl cut/items.jsonl || fail "a damaged journal changes results"
+
+# --- A model that learned to caption at another question is told from one that did not.
+cp -r "$model" asked
+sed -i '1s/{/{"ocellus": {"caption_prompt": "Look."},/' asked/config.json
+captioned() { "$program" eval asked --benchmark coco-karpathy --data coco --dtype f32 --max-new-tokens 2 --limit 2 --out a --restart "$@" 2>&1 >/dev/null | grep -c 'learned to caption when asked "Look."'; }
+is "another question" "$(captioned)" 1
+is "its own question" "$(captioned --prompt Look.)" 0
 
 # --- What answers depend on must be the same.
 again() { "$program" eval "$1" "${slow[@]}" --out cut --quiet "${@:2}"; }

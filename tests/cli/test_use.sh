@@ -47,6 +47,7 @@ fails "not a picture" 1 "config.json" "$program" caption "$model" "$model/config
 is "some unreadable, exit code" $? 1
 is "some unreadable, lines" "$(cut -f1 "$tmp/some")" "$images/rgb.png
 $images/gray.jpg"
+is "some unreadable, the others" "$(cat "$tmp/some")" "$("$program" caption "$model" "$images/rgb.png" "$images/gray.jpg" "${short[@]}")"
 is "some unreadable, messages" "$(grep -c -e "none.png: cannot open" -e "config.json: JSON" -e "2 of 4 pictures could not be read" "$tmp/err")" 3
 "$program" caption "$model" "$images/rgb.png" "$tmp/none.png" "${short[@]}" --json >"$tmp/some" 2>/dev/null && fail "unreadable, json: exit code"
 has "unreadable, json" "$(sed -n 2p "$tmp/some")" "{\"image\": \"$tmp/none.png\", \"error\": \"$tmp/none.png: cannot open"

@@ -108,7 +108,7 @@ static void test_a_failing_device(void **state) {
     for (long n = 0;; n += 7) {
         oc_emulated_failure_after = n;
         const oc_status st = oc_vlm_try_loss(&again, &m, &b, 0, &err);
-        if (st == OC_OK) break; /* no so manieth launch */
+        if (st == OC_OK) break; /* there are not so many launches */
         assert_int_equal(st, OC_ERR_DEVICE);
         assert_non_null(strstr(err.msg, "launch failure"));
         failed++;

@@ -117,10 +117,9 @@ static void variants(void **state) {
     assert_true(c.mask == OC_MASK_CAUSAL && c.aspect == OC_ASPECT_PAD && c.projector.merge == 2 && c.projector.hidden == 100);
     assert_true(c.template == OC_TEMPLATE_PLAIN && c.no_system);
     assert_string_equal(oc_config_caption_prompt(&c), "What is this?");
+    assert_int_equal(oc_config_tokens_per_image(&c), 4);
     c = parsed(LLAVA(""));
     assert_string_equal(oc_config_caption_prompt(&c), OC_CAPTION_PROMPT);
-    c = parsed(LLAVA(", \"ocellus\": {\"merge\": 2}"));
-    assert_int_equal(oc_config_tokens_per_image(&c), 4);
     c = parsed("{\"model_type\": \"llava\", " VISION ", \"text_config\": {" TEXT_KEYS ", \"tie_word_embeddings\": true}, " FULL "}");
     assert_true(c.text.tied);
 }
